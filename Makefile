@@ -1,0 +1,50 @@
+# make lab      JupyterLab with the lessons          make test     everything CI checks
+# make lessons  notebooks from lessons/source        make data     the data set, drawn again
+#
+# CPU=1  fetch PyTorch's CPU wheels: hundreds of megabytes instead of gigabytes on a Linux machine
+#        without a GPU, e.g. `make lab CPU=1`. It counts when .venv is made.
+# PYTHON=python3.12  another interpreter to make .venv with.
+
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
+       $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: lab test install lessons data benchmark clean
+.NOTPARALLEL:
+
+lab: install
+	cd lessons && ../$(BIN)/jupyter lab 00_welcome.ipynb
+
+test: .venv/tested-with
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/node --test tests/js/*.test.mjs
+	$(BIN)/python -m pytest tests
+	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	    --nbval-cell-timeout 600 lessons
+
+install: .venv/installed
+
+lessons: .venv/tested-with
+	$(BIN)/python lessons/source/build.py
+
+data: install
+	$(BIN)/python -m camwidgets.course.smear
+
+.venv/installed: requirements.txt pyproject.toml
+	@command -v $(PYTHON) >/dev/null || \
+	    { echo "Python is missing: install Python 3.10 or newer, or say make PYTHON=/its/path."; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || \
+	    { echo "Python 3.10 or newer is needed, this is `$(PYTHON) -V`: try make PYTHON=python3.12."; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' || \
+	    { echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv."; exit 1; }
+	@echo "Making .venv with the pinned packages: a few minutes, once."
+	$(PYTHON) -m venv .venv
+	$(PIP) -r requirements.txt -e .
+	@touch $@
+
+.venv/tested-with: tests/requirements.txt .venv/installed
+	$(PIP) -r tests/requirements.txt
+	@touch $@

@@ -1,0 +1,88 @@
+"""From "which class?" to one score an image: the number whose reasons a map shows.
+
+A score is the model's raw output (a logit), never a softmax: the softmax of one class also rises
+when the other logits fall, and where it is close to 1 its gradient is close to 0, so that a map
+of it shows rounding noise where the model is surest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+Target = int | Sequence[int] | Tensor | Callable[[Any], Tensor] | None
+"""None (each image's own top class), an int, one int per image, or output → one score per image."""
+
+
+def scores(output: Any, target: Target = None) -> Tensor:
+    """One score per image, (N,), attached to the graph.
+
+    Args:
+        output: what the model gave: (N, K) logits or (N,) values, or anything a callable
+            `target` understands.
+        target: see `Target`.
+
+    Raises:
+        TypeError, ValueError: the target does not fit the output, or the scores are not finite.
+    """
+    if callable(target):
+        score = target(output)
+        if not isinstance(score, Tensor) or score.dim() != 1:
+            found = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
+            raise ValueError(
+                f"A callable target must return one score per image, shape (N,), not {found}; "
+                "for example: lambda output: output[:, 3] - output[:, 5]."
+            )
+    elif isinstance(output, Tensor) and output.dim() == 1 and target is None:
+        score = output
+    else:
+        score = output.gather(1, classes(output, target)[:, None])[:, 0]
+    _check_finite(score)
+    return score
+
+
+def classes(output: Any, target: Target = None) -> Tensor:
+    """The class of each image as an index, (N,) int64, for an output (N, K).
+
+    Raises:
+        TypeError, ValueError: the output is not (N, K), or the target not among its K classes.
+    """
+    if not isinstance(output, Tensor) or output.dim() != 2:
+        found = (
+            f"a tensor of shape {tuple(output.shape)}"
+            if isinstance(output, Tensor)
+            else f"a {type(output).__name__}"
+        )
+        raise ValueError(
+            f"The model's output is {found}, not (N, classes): give a callable target that "
+            "returns one score per image, for example lambda output: output['logits'][:, 3]."
+        )
+    count, k = output.shape
+    if target is None:
+        _check_finite(output)
+        return output.argmax(dim=1)
+    if callable(target):
+        raise TypeError("A class is needed here: give an int, one int per image, or None.")
+    index = torch.as_tensor(target, device=output.device)
+    if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
+        raise TypeError(f"target must be a class number (int), not {index.dtype}.")
+    if index.dim() > 1 or (index.dim() == 1 and len(index) != count):
+        raise ValueError(
+            f"target has shape {tuple(index.shape)}; give one int, or one for each of the "
+            f"{count} images."
+        )
+    if ((index < 0) | (index >= k)).any():
+        raise ValueError(f"target {target} is not among the model's classes 0 to {k - 1}.")
+    return index.long().expand(count)
+
+
+def _check_finite(score: Tensor) -> None:
+    bad = ~torch.isfinite(score.detach()).reshape(len(score), -1).all(dim=1)
+    if bad.any():
+        raise ValueError(
+            f"The model's output is NaN or infinite for image {bad.nonzero()[:, 0].tolist()}: "
+            "look for NaN in its weights; a training that diverged leaves them."
+        )

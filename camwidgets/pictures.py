@@ -1,0 +1,285 @@
+"""Pictures of maps: load a photograph, colour a map, lay one over the other, small figures.
+
+Arrays are uint8 RGB (H, W, 3); maps are float (h, w) arrays or tensors of any resolution.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import matplotlib
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+Array = np.ndarray
+
+
+def load_image(path: str | Path, size: int | tuple[int, int] | None = None) -> Array:
+    """A JPEG or PNG as uint8 RGB (H, W, 3), upright as its EXIF orientation says.
+
+    Gray pictures get three equal channels; transparent ones are laid on white.
+
+    Args:
+        path: the file.
+        size: (H, W), or one number for a square. The largest centred region of that shape is
+            cut out and resized, so that nothing is stretched. None keeps the picture as it is.
+
+    Raises:
+        ValueError: no such file, or a file that is no picture or is broken.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"There is no file {str(path)!r}: check the name and the folder.")
+    data = np.fromfile(path, np.uint8)
+    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
+    if image is None or _ends_early(data.tobytes()):
+        raise ValueError(
+            f"{str(path)!r} cannot be read as a picture: it is damaged, cut short, or neither JPEG "
+            "nor PNG. Copy or download it again."
+        )
+    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
+    if layers.ndim == 3 and layers.shape[2] == 4 and layers.shape[:2] == image.shape[:2]:
+        opacity = layers[..., 3:] / np.iinfo(layers.dtype).max
+        image = _to_bytes(image * opacity + 255 * (1 - opacity))
+    return image if size is None else _cropped(image, size)
+
+
+def overlay(image: Array, heat: Any, alpha: float = 0.5, colormap: str = "jet") -> Array:
+    """A map laid over its picture: (1 - alpha) · image + alpha · colour, uint8 (H, W, 3).
+
+    The map is upsampled first (bilinear), then divided by its maximum and coloured: colouring
+    first would blend colours that stand for no value in between. Negative values count as 0.
+    Jet is the default because it is what papers show; it has bands that the data do not have,
+    and "inferno" or "viridis" have none.
+
+    Args:
+        image: uint8 (H, W, 3) RGB or (H, W) gray.
+        heat: float (h, w), any resolution and scale.
+        alpha: 0 shows the picture alone, 1 the map alone.
+        colormap: a Matplotlib name.
+
+    Raises:
+        ValueError: shapes, alpha or the colour map's name do not fit.
+    """
+    image, heat = _picture(image), _map(heat)
+    share = np.clip(_resized(heat, image.shape[:2]), 0, None)
+    peak = heat.max()
+    return _blend(image, share / peak if peak > 0 else share, alpha, colormap)
+
+
+@dataclass(frozen=True, repr=False)
+class Picture:
+    """A figure whose alternative text reaches a screen reader: an HTML <img> with its alt."""
+
+    png: bytes
+    alt: str
+
+    def _repr_html_(self) -> str:
+        data = base64.b64encode(self.png).decode()
+        return (
+            f'<img alt="{html.escape(self.alt)}" src="data:image/png;base64,{data}" '
+            'style="max-width: 100%">'
+        )
+
+    def __repr__(self) -> str:
+        return f"Picture: {self.alt}"
+
+
+def figure_picture(figure: Figure, alt: str) -> Picture:
+    """A Matplotlib figure as a `Picture`; the figure is closed.
+
+    Args:
+        figure: any figure.
+        alt: one or two sentences that say what is to be seen.
+    """
+    if not alt.strip():
+        raise ValueError("alt must say in words what the figure shows.")
+    png = io.BytesIO()
+    figure.savefig(png, format="png", dpi=100, bbox_inches="tight")
+    plt.close(figure)
+    return Picture(png.getvalue(), alt)
+
+
+def gallery(
+    images: Sequence[Array],
+    titles: Sequence[str] | None = None,
+    *,
+    alt: str,
+    columns: int | None = None,
+) -> Picture:
+    """Pictures in a grid.
+
+    Args:
+        images: uint8 (H, W, 3) or (H, W) arrays.
+        titles: one a picture.
+        alt: what is to be seen, in words.
+        columns: pictures in a row; by default up to eight.
+    """
+    if len(images) == 0:
+        raise ValueError("images is empty: give at least one picture.")
+    columns = columns or min(len(images), 8)
+    rows = -(-len(images) // columns)
+    figure, axes = _panels(rows, columns, titled=titles is not None)
+    for k, axis in enumerate(axes.flat):
+        axis.axis("off")
+        if k < len(images):
+            axis.imshow(_picture(images[k]), interpolation="nearest")
+            axis.set_title(titles[k] if titles is not None else "", fontsize=9)
+    return figure_picture(figure, alt)
+
+
+def heat_row(
+    image: Array,
+    heats: Sequence[Any],
+    titles: Sequence[str] | None = None,
+    *,
+    alt: str,
+    mask: Array | None = None,
+    signed: bool = False,
+    alpha: float = 0.5,
+    colormap: str | None = None,
+) -> Picture:
+    """One picture and its maps side by side, all on one scale: `heat_grid` with one row."""
+    return heat_grid(
+        [image],
+        [heats],
+        titles,
+        alt=alt,
+        masks=None if mask is None else [mask],
+        signed=signed,
+        alpha=alpha,
+        colormap=colormap,
+    )
+
+
+def heat_grid(
+    images: Sequence[Array],
+    heats: Sequence[Sequence[Any]],
+    titles: Sequence[str] | None = None,
+    *,
+    alt: str,
+    rows: Sequence[str] | None = None,
+    masks: Sequence[Array] | None = None,
+    signed: bool = False,
+    alpha: float = 0.5,
+    colormap: str | None = None,
+) -> Picture:
+    """A row a picture: the picture, then its maps as overlays, one scale and one colour bar.
+
+    A map without a positive value (in a signed figure: without any value) is marked "blank".
+
+    Args:
+        images: uint8 (H, W, 3) or (H, W) arrays.
+        heats: for each picture its maps, float (h, w), raw values.
+        titles: one a map; they stand over the first row.
+        alt: what is to be seen, in words.
+        rows: one label a picture.
+        masks: one boolean (H, W) a picture, drawn as an outline.
+        signed: False shows positive values only; True both signs about a neutral middle.
+        alpha: how much of the map covers the picture.
+        colormap: a Matplotlib name; by default "inferno", or "RdBu_r" if signed.
+    """
+    colormap = colormap or ("RdBu_r" if signed else "inferno")
+    maps = [[_map(heat) for heat in row] for row in heats]
+    if len(maps) != len(images) or not maps or len({len(row) for row in maps}) != 1:
+        raise ValueError("heats must hold, for each picture, the same number of maps.")
+    top = max(float(np.abs(m).max() if signed else m.max()) for row in maps for m in row)
+    low = -top if signed else 0.0
+    figure, axes = _panels(len(maps), len(maps[0]) + 1, titled=titles is not None)
+    for i, row in enumerate(maps):
+        image = _picture(images[i])
+        panels = [image] + [
+            _blend(image, _share(_resized(m, image.shape[:2]), low, top), alpha, colormap)
+            for m in row
+        ]
+        for j, (axis, panel) in enumerate(zip(axes[i], panels, strict=True)):
+            axis.imshow(panel, interpolation="nearest")
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set_visible(False)
+            if masks is not None and masks[i].any():
+                axis.contour(masks[i], [0.5], colors="white", linewidths=2)
+                axis.contour(masks[i], [0.5], colors="black", linewidths=0.7)
+            if titles is not None and i == 0 and j > 0:
+                axis.set_title(titles[j - 1], fontsize=9)
+            if j > 0 and not (np.any(row[j - 1]) if signed else (row[j - 1] > 0).any()):
+                axis.set_xlabel("blank", fontsize=9)
+        if rows is not None:
+            axes[i, 0].set_ylabel(rows[i], fontsize=9)
+    scale = ScalarMappable(Normalize(low, top if top > 0 else 1), colormap)
+    figure.colorbar(scale, ax=axes, fraction=0.025, pad=0.02)
+    return figure_picture(figure, alt)
+
+
+def _panels(rows: int, columns: int, *, titled: bool) -> tuple[Figure, Array]:
+    side = min(2.4, 12 / columns)
+    figure = Figure((columns * side, rows * side + 0.3 * titled), layout="constrained")
+    return figure, figure.subplots(rows, columns, squeeze=False)
+
+
+def _share(values: Array, low: float, top: float) -> Array:
+    return np.clip((values - low) / (top - low), 0, 1) if top > low else np.zeros_like(values)
+
+
+def _blend(image: Array, share: Array, alpha: float, colormap: str) -> Array:
+    if not 0 <= alpha <= 1:
+        raise ValueError(f"alpha must lie between 0 and 1, not {alpha}.")
+    if colormap not in matplotlib.colormaps:
+        raise ValueError(f"There is no colour map {colormap!r}; try 'inferno', 'viridis' or 'jet'.")
+    colour = 255 * matplotlib.colormaps[colormap](share)[..., :3]
+    return _to_bytes((1 - alpha) * image + alpha * colour)
+
+
+def _picture(image: Any) -> Array:
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim not in (2, 3) or image.shape[2:] not in ((), (3,)):
+        raise ValueError(
+            "A picture must be uint8 with shape (H, W, 3) or (H, W), "
+            f"not {image.dtype} {image.shape}."
+        )
+    return image if image.ndim == 3 else np.repeat(image[..., None], 3, axis=2)
+
+
+def _map(heat: Any) -> Array:
+    heat = np.asarray(heat.detach().cpu() if hasattr(heat, "detach") else heat, dtype=np.float32)
+    if heat.ndim != 2 or heat.size == 0:
+        raise ValueError(
+            f"A map must have shape (h, w), not {heat.shape}: choose one image, as in maps[0]."
+        )
+    if not np.isfinite(heat).all():
+        raise ValueError("The map holds NaN or infinite values.")
+    return heat
+
+
+def _resized(heat: Array, size: tuple[int, int]) -> Array:
+    return cv2.resize(heat, size[::-1], interpolation=cv2.INTER_LINEAR)
+
+
+def _to_bytes(image: Array) -> Array:
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
+
+
+def _cropped(image: Array, size: int | tuple[int, int]) -> Array:
+    height, width = (size, size) if isinstance(size, int) else size
+    h, w = image.shape[:2]
+    scale = min(h / height, w / width)
+    crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
+    top, left = (h - crop_h) // 2, (w - crop_w) // 2
+    region = image[top : top + crop_h, left : left + crop_w]
+    method = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
+    return cv2.resize(region, (width, height), interpolation=method)
+
+
+def _ends_early(data: bytes) -> bool:
+    """Whether a JPEG lacks its end marker after the start of its pixels: OpenCV fills in gray."""
+    return data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
