@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from .recording import is_map, run
-from .targets import classes
+from .targets import check_finite, classes
 
 
 def cam(model: nn.Module, images: Tensor, target: int | Sequence[int] | Tensor | None = None):
@@ -47,7 +47,7 @@ def _gap_head(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]
     one follows), and its output the model's.
     """
     features: Tensor | None = None
-    linear: tuple[nn.Linear, Tensor, Tensor] | None = None
+    linear: tuple[Tensor, Tensor, Tensor] | None = None
     head: list[str] = []
 
     def watch(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
@@ -55,24 +55,33 @@ def _gap_head(model: nn.Module, images: Tensor) -> tuple[Tensor, Tensor, Tensor]
         if is_map(output, images):
             features, linear = output.clone(), None
             head.clear()
+        elif isinstance(module, nn.Linear):
+            head.append("Linear")
+            linear = (module.weight.detach(), inputs[0].clone(), output.clone())
         elif not list(module.children()):
             head.append(type(module).__name__)
-            if isinstance(module, nn.Linear):
-                linear = (module, inputs[0].clone(), output.clone())
 
     output = run(model, images, watch, grad=False)
-    if features is not None and linear is not None and torch.equal(linear[2], _tensor(output)):
-        pooled = linear[1]
-        for candidate in (features, features.relu()):
-            mean = candidate.mean(dim=(2, 3))
-            if mean.shape == pooled.shape and torch.allclose(mean, pooled, 1e-4, 1e-6):
-                return candidate, linear[0].weight.detach(), output
-    found = " → ".join(head) or "no layer after the last feature map"
+    problem = ""
+    if features is not None and linear is not None:
+        weight, pooled, logits = linear
+        check_finite(logits)
+        if not isinstance(output, Tensor) or not torch.equal(logits, output):
+            problem = " The model's output is not that of its last Linear."
+        else:
+            for candidate in (features, features.relu()):
+                if _is_mean(pooled, candidate):
+                    return candidate, weight, output
+            problem = " The input of its last Linear is not the mean of that map."
+    found = " → ".join(head) or "no layer"
     raise ValueError(
-        "CAM needs a network that ends in global average pooling and one linear layer. "
-        f"After its last feature map this one has: {found}. Use grad_cam, which takes any head."
+        "CAM needs a network that ends in global average pooling and one linear layer. After its "
+        f"last feature map this one has: {found}.{problem} Use grad_cam, which takes any head."
     )
 
 
-def _tensor(output: Any) -> Tensor:
-    return output if isinstance(output, Tensor) else torch.empty(0)
+def _is_mean(pooled: Tensor, features: Tensor) -> bool:
+    """Whether `pooled` is the features' mean over positions, up to rounding."""
+    mean = features.mean(dim=(2, 3))
+    rounding = 32 * torch.finfo(features.dtype).eps * features.abs().max()
+    return mean.shape == pooled.shape and bool(((mean - pooled).abs() <= rounding).all())

@@ -33,9 +33,11 @@ def normalize(maps: Tensor) -> Tensor:
     whose peak is 1, and a blank map stays blank. Negative values keep their sign.
 
     Raises:
-        TypeError, ValueError: `maps` is no float tensor with at least two axes.
+        TypeError, ValueError: `maps` is no float tensor with at least two axes, or not finite.
     """
     _check(maps)
+    if not torch.isfinite(maps).all():
+        raise ValueError("maps hold NaN or infinite values: look for the layer that makes them.")
     peak = maps.amax(dim=(-2, -1), keepdim=True)
     return torch.where(peak > 0, maps / torch.where(peak > 0, peak, 1), 0)
 

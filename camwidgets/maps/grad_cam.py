@@ -22,8 +22,9 @@ def grad_cam(
 ) -> Tensor:
     """L^c = ReLU(Σ_k α_k^c A^k), equation (2), with α_k^c the mean gradient, equation (1).
 
-    In a network that ends in global average pooling and one linear layer,
-    `grad_cam(relu=False)` at the last map is `cam` / (h·w).
+    In a network that ends in global average pooling and one linear layer, `grad_cam(relu=False)`
+    at the map that is pooled is `cam` / (h·w). (A ReLU called as a function between the last
+    layer and the pooling has no name: the last layer is then not the map that is pooled.)
 
     Args:
         model: any CNN, with any head; left exactly as it was.

@@ -16,13 +16,13 @@ from torch.overrides import TorchFunctionMode
 
 from .display import upsample
 from .grad_cam import grad_cam
-from .recording import run
-from .targets import Target, scores
+from .recording import check, eval_mode, run
+from .targets import Target, differentiable, scores
 
 RELUS = {F.relu, F.relu_, F.relu6, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_}
 OTHER_ACTIVATIONS = (
     "celu elu gelu glu hardsigmoid hardswish hardtanh leaky_relu logsigmoid mish prelu rrelu selu "
-    "sigmoid silu softplus softsign tanh"
+    "sigmoid silu softplus softsign tanh threshold clamp clamp_min"
 )
 
 
@@ -77,7 +77,8 @@ def input_gradient(
     model: nn.Module, images: Tensor, target: Target, rule: Callable[..., Tensor] | None = None
 ) -> Tensor:
     """∂y^c/∂x, (N, C, H, W), with `rule(relu, x, …)` called in place of each `relu(x, …)`."""
-    with torch.inference_mode(False), torch.enable_grad():
+    check(model, images)
+    with eval_mode(model), torch.inference_mode(False), torch.enable_grad():
         x = images.detach().clone().requires_grad_()
         if rule is None:
             output = run(model, x)
@@ -90,7 +91,8 @@ def input_gradient(
                     "This method changes how gradients pass ReLUs, and the model called none "
                     f"(activations found: {found}). grad_cam works with any activation."
                 )
-        (gradient,) = torch.autograd.grad(scores(output, target).sum(), x)
+        score = differentiable(scores(output, target, len(x)))
+        (gradient,) = torch.autograd.grad(score.sum(), x)
     return gradient
 
 
@@ -110,7 +112,7 @@ class ReLURule(TorchFunctionMode):
         if func in RELUS or _is_relu6(func, *args, **kwargs):
             self.met += 1
             return self.rule(func, *args, **kwargs)
-        name = getattr(func, "__name__", "").rstrip("_")
+        name = getattr(func, "__name__", "").strip("_")
         if name in OTHER_ACTIVATIONS.split():
             self.others.add(name)
         return func(*args, **kwargs)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.func import functional_call
 from torch.nn.parameter import UninitializedParameter
 
-from .targets import Target, scores
+from .targets import Target, differentiable, scores
 
 Visit = Callable[[str, nn.Module, tuple, Any], Any]
 
@@ -25,6 +25,7 @@ class Recording:
     output: Any
     features: dict[str, Tensor]
     """name → A (N, K, h, w), in forward order, attached to the graph that leads to `output`"""
+    model: nn.Module
 
     def gradients(self, target: Target = None) -> dict[str, Tensor]:
         """∂y^c/∂A for every recorded layer, by one backward pass; the graph is kept for more.
@@ -37,13 +38,8 @@ class Recording:
             ValueError: the score does not depend on one of the layers.
         """
         layers = list(self.features.values())
-        with torch.inference_mode(False), torch.enable_grad():
-            score = scores(self.output, target)
-            if not score.requires_grad:
-                raise ValueError(
-                    "The score has no gradient: the model (or the callable target) computes it "
-                    "without autograd, for example under torch.no_grad() or through .detach()."
-                )
+        with eval_mode(self.model), torch.inference_mode(False), torch.enable_grad():
+            score = differentiable(scores(self.output, target, len(layers[0])))
             found = torch.autograd.grad(score.sum(), layers, retain_graph=True, allow_unused=True)
         unused = [name for name, g in zip(self.features, found, strict=True) if g is None]
         if unused:
@@ -73,6 +69,7 @@ def record(
         TypeError: `model` is no module, or `images` no float tensor.
         ValueError: an unknown layer, a layer that gives no map, or images the model cannot take.
     """
+    check(model, images)
     wanted = None if layers is None else [_name_of(model, images, layer) for layer in layers]
     features: dict[str, Tensor] = {}
 
@@ -83,10 +80,11 @@ def record(
             features.clear()
             output = output.detach()
         features.pop(name, None)
-        features[name] = output if output.requires_grad else output.detach().requires_grad_()
+        A = output if output.requires_grad else output.detach().requires_grad_()
+        features[name] = A.clone()  # a layer may hand on its input itself: nn.Identity, in-place
         return features[name].clone()
 
-    output = run(model, images, keep)
+    output = run(model, images.detach(), keep)
     missing = [name for name in wanted or () if name not in features]
     if missing or not features:
         asked = f"Layer {_listed(missing)}" if missing else "This model"
@@ -94,7 +92,7 @@ def record(
             f"{asked} gives no feature map (N, K, h, w) larger than 1×1. "
             f"Layers that do: {_listed(layer_names(model, images))}."
         )
-    return Recording(output, features)
+    return Recording(output, features, model)
 
 
 def layer_names(model: nn.Module, images: Tensor) -> list[str]:
@@ -146,38 +144,64 @@ def run(model: nn.Module, images: Tensor, visit: Visit | None = None, *, grad: b
         visit: called as `visit(name, module, inputs, output)` after each submodule has run;
             what it returns, unless None, is handed on in place of the output.
         grad: whether to record a graph.
+
+    Raises:
+        TypeError, ValueError: what `check` finds, or PyTorch's own complaint about these images.
     """
-    _check(model, images)
-    with torch.inference_mode(False), torch.set_grad_enabled(grad), _watched(model, visit):
-        state = {name: p.detach() for name, p in model.named_parameters()}
-        state |= {name: b.detach().clone() for name, b in model.named_buffers()}
-        return functional_call(model, state, (images.clone(),))
+    check(model, images)
+    try:
+        with (
+            eval_mode(model),
+            _watched(model, visit),
+            torch.inference_mode(False),
+            torch.set_grad_enabled(grad),
+        ):
+            state = {name: _constant(p) for name, p in model.named_parameters()}
+            state |= {name: b.detach().clone() for name, b in model.named_buffers()}
+            return functional_call(model, state, (images.clone(),))
+    except RuntimeError as error:
+        raise ValueError(
+            f"The model stopped on images of shape {tuple(images.shape)}: {error}"
+        ) from error
+
+
+@contextmanager
+def eval_mode(model: nn.Module) -> Iterator[None]:
+    """Eval mode; at the end, come what may, every module gets back the attributes it had."""
+    before = {module: vars(module).copy() for module in model.modules()}
+    try:
+        for module in before:
+            module.training = False
+        yield
+    finally:
+        for module, attributes in before.items():
+            vars(module).clear()
+            vars(module).update(attributes)
 
 
 @contextmanager
 def _watched(model: nn.Module, visit: Visit | None) -> Iterator[None]:
-    """Eval mode, and `visit` after each submodule; both undone at the end, come what may."""
-    training = {module: module.training for module in model.modules()}
     hooks = []
     try:
-        for module in training:
-            module.training = False
         for name, module in model.named_modules() if visit else ():
-            if name:
+            if name and "parametrizations" not in name.split("."):
                 hooks.append(module.register_forward_hook(partial(_visit_named, visit, name)))
         yield
     finally:
         for hook in hooks:
             hook.remove()
-        for module, flag in training.items():
-            module.training = flag
+
+
+def _constant(parameter: Tensor) -> Tensor:
+    return (parameter.clone() if parameter.is_inference() else parameter).detach()
 
 
 def _visit_named(visit: Visit, name: str, module: nn.Module, inputs: tuple, output: Any) -> Any:
     return visit(name, module, inputs, output)
 
 
-def _check(model: nn.Module, images: Tensor) -> None:
+def check(model: nn.Module, images: Tensor) -> None:
+    """Raise the TypeError or ValueError that says why this model cannot be run on these images."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}.")
     if not isinstance(images, Tensor):
@@ -196,14 +220,14 @@ def _check(model: nn.Module, images: Tensor) -> None:
             f"images must be (N, C, H, W); this tensor has shape {tuple(images.shape)}. "
             "For one image (C, H, W), use images[None]."
         )
-    if len(images) == 0:
-        raise ValueError("images is empty: give at least one image.")
+    if images.numel() == 0:
+        raise ValueError(f"images is empty, {tuple(images.shape)}: give at least one image.")
     if not torch.isfinite(images).all():
         raise ValueError("images hold NaN or infinite values: clean them before asking for a map.")
-    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if isinstance(weight, UninitializedParameter):
+    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
         raise ValueError("The model has lazy layers: call it once on an image to give them shapes.")
-    if weight is not None and not torch.is_autocast_enabled(weight.device.type):
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if weight is not None:
         here, there = (images.dtype, images.device), (weight.dtype, weight.device)
         if here != there:
             raise ValueError(
@@ -213,16 +237,16 @@ def _check(model: nn.Module, images: Tensor) -> None:
 
 
 def _name_of(model: nn.Module, images: Tensor, layer: str | nn.Module) -> str:
-    modules = dict(model.named_modules())
     if isinstance(layer, str):
-        name = layer if layer and layer in modules else None
+        module = dict(model.named_modules(remove_duplicate=False)).get(layer)
         problem = f"The model has no layer named {layer!r}"
     elif isinstance(layer, nn.Module):
-        name = next((name for name, module in modules.items() if module is layer and name), None)
+        module = layer
         problem = f"This {type(layer).__name__} is no layer of the model"
     else:
         raise TypeError(f"layer must be a name or a module, not {type(layer).__name__}.")
-    if name is None:
+    name = next((name for name, known in model.named_modules() if known is module), None)
+    if not name:
         raise ValueError(f"{problem}. Its layers are: {_listed(layer_names(model, images))}.")
     return name
 

@@ -17,13 +17,14 @@ Target = int | Sequence[int] | Tensor | Callable[[Any], Tensor] | None
 """None (each image's own top class), an int, one int per image, or output → one score per image."""
 
 
-def scores(output: Any, target: Target = None) -> Tensor:
+def scores(output: Any, target: Target = None, count: int | None = None) -> Tensor:
     """One score per image, (N,), attached to the graph.
 
     Args:
         output: what the model gave: (N, K) logits or (N,) values, or anything a callable
             `target` understands.
         target: see `Target`.
+        count: the number of images N, where it is known, to be held against the scores.
 
     Raises:
         TypeError, ValueError: the target does not fit the output, or the scores are not finite.
@@ -39,8 +40,24 @@ def scores(output: Any, target: Target = None) -> Tensor:
     elif isinstance(output, Tensor) and output.dim() == 1 and target is None:
         score = output
     else:
-        score = output.gather(1, classes(output, target)[:, None])[:, 0]
-    _check_finite(score)
+        index = classes(output, target)
+        score = output.gather(1, index[:, None])[:, 0]
+    if count is not None and len(score) != count:
+        raise ValueError(
+            f"Each image needs one score, but {len(score)} came for {count} image(s). Index the "
+            "classes, as in lambda output: output[:, 3]; and squeeze() eats a batch of one."
+        )
+    check_finite(score)
+    return score
+
+
+def differentiable(score: Tensor) -> Tensor:
+    """The scores as they are, or a ValueError where autograd has lost their origin."""
+    if not score.requires_grad:
+        raise ValueError(
+            "The score has no gradient: the model (or the callable target) computes it "
+            "without autograd, for example under torch.no_grad() or through .detach()."
+        )
     return score
 
 
@@ -62,11 +79,14 @@ def classes(output: Any, target: Target = None) -> Tensor:
         )
     count, k = output.shape
     if target is None:
-        _check_finite(output)
+        check_finite(output)
         return output.argmax(dim=1)
     if callable(target):
         raise TypeError("A class is needed here: give an int, one int per image, or None.")
-    index = torch.as_tensor(target, device=output.device)
+    try:
+        index = torch.as_tensor(target, device=output.device)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise TypeError(f"target must be an int, or one int per image, not {target!r}.") from error
     if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise TypeError(f"target must be a class number (int), not {index.dtype}.")
     if index.dim() > 1 or (index.dim() == 1 and len(index) != count):
@@ -74,12 +94,14 @@ def classes(output: Any, target: Target = None) -> Tensor:
             f"target has shape {tuple(index.shape)}; give one int, or one for each of the "
             f"{count} images."
         )
+    index = index.long()
     if ((index < 0) | (index >= k)).any():
         raise ValueError(f"target {target} is not among the model's classes 0 to {k - 1}.")
-    return index.long().expand(count)
+    return index.expand(count)
 
 
-def _check_finite(score: Tensor) -> None:
+def check_finite(score: Tensor) -> None:
+    """Raise the ValueError that names the images whose scores, (N,) or (N, K), are not finite."""
     bad = ~torch.isfinite(score.detach()).reshape(len(score), -1).all(dim=1)
     if bad.any():
         raise ValueError(

@@ -1,0 +1,326 @@
+"""The course's data: the shipped `smear` sheets, the planted shortcut, and real image folders."""
+
+from __future__ import annotations
+
+import csv
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+
+CLASS_NAMES = ("uninfected", "ring", "trophozoite", "schizont", "gametocyte")
+MARKED_CLASS = "schizont"
+SPLITS = ("train", "test")
+CROP_SIZE = 64
+FIELD_SIZE = 128
+ID_STEP = 25  # instance i is stored as gray value 25·i, so that a person sees the cells
+DATA = Path(__file__).resolve().parents[2] / "data"
+PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
+INK = np.array([0.10, 0.52, 0.56])  # share of red, green and blue light that the pen lets through
+
+
+@dataclass(frozen=True)
+class Crops:
+    """Pictures of one cell each, with their labels and masks.
+
+    images: uint8 (N, H, W, 3) RGB. labels: int64 (N,), positions in class_names.
+    masks: bool (N, H, W), True on the parasite (all False where none is known).
+    marks: bool (N, H, W), True where a pen mark changed the picture.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    masks: np.ndarray
+    marks: np.ndarray
+    class_names: tuple[str, ...] = CLASS_NAMES
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+@dataclass(frozen=True)
+class Fields:
+    """Pictures of several cells each.
+
+    images: uint8 (N, H, W, 3) RGB. cells: int64 (N, H, W), instance ids 1..n, 0 = background.
+    parasites: bool (N, H, W). cell_classes: for each field an int64 (n,), the class of
+    instances 1..n. counts: float32 (N,), how many cells are infected.
+    """
+
+    images: np.ndarray
+    cells: np.ndarray
+    parasites: np.ndarray
+    cell_classes: list[np.ndarray]
+    counts: np.ndarray
+    class_names: tuple[str, ...] = CLASS_NAMES
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+
+def load_crops(split: str = "train", *, shortcut: bool = False) -> Crops:
+    """Crops of one cell: 64×64, five classes, 250 (train) or 100 (test) of each, class by class.
+
+    With shortcut=True, 98 % of the schizonts and 1 % of the others carry a pen mark; outside
+    `marks` every pixel is that of the crop without shortcut. Raises ValueError for an unknown
+    split or missing data.
+    """
+    _check_split(split)
+    images, masks, labels = [], [], []
+    for label, name in enumerate(CLASS_NAMES):
+        images.append(_tiles(f"crops/{split}_{name}.jpg", CROP_SIZE))
+        masks.append(_tiles(f"crops/{split}_{name}_mask.png", CROP_SIZE) > 127)
+        labels.append(np.full(len(images[-1]), label, np.int64))
+    masks = np.concatenate(masks)
+    crops = Crops(
+        np.concatenate(images), np.concatenate(labels), masks, np.zeros_like(masks), CLASS_NAMES
+    )
+    return _plant_shortcut(crops, seed=SPLITS.index(split)) if shortcut else crops
+
+
+def load_fields(split: str = "train") -> Fields:
+    """Fields of 4 to 9 cells: 128×128, 300 (train) or 100 (test). Errors as in load_crops."""
+    _check_split(split)
+    images = _tiles(f"fields/{split}.jpg", FIELD_SIZE)
+    cells = _tiles(f"fields/{split}_cells.png", FIELD_SIZE).astype(np.int64) // ID_STEP
+    parasites = _tiles(f"fields/{split}_parasites.png", FIELD_SIZE) > 127
+    classes: list[list[int]] = [[] for _ in images]
+    with _shipped(f"fields/{split}.csv").open(newline="") as file:
+        for row in csv.DictReader(file):
+            classes[int(row["field"])].append(CLASS_NAMES.index(row["class"]))
+    cell_classes = [np.array(of_field, np.int64) for of_field in classes]
+    counts = np.array([np.count_nonzero(of_field) for of_field in cell_classes], np.float32)
+    return Fields(images, cells, parasites, cell_classes, counts)
+
+
+def to_tensor(images: np.ndarray) -> torch.Tensor:
+    """Pictures as a CNN takes them: float32 (N, 3, H, W) in [0, 1].
+
+    images: uint8, or float in [0, 1]; RGB (N, H, W, 3) or gray (N, H, W); a single (H, W, 3)
+    or (H, W) gives (3, H, W). Gray is repeated in three channels.
+    """
+    pixels = np.asarray(images)
+    if pixels.ndim in (3, 4) and pixels.shape[-1] == 3:
+        pixels = np.moveaxis(pixels, -1, -3)
+    elif pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] > 4):
+        pixels = np.stack([pixels] * 3, axis=-3)
+    else:
+        raise ValueError(
+            f"Images of shape {np.shape(images)} are neither RGB (N, H, W, 3) nor gray (N, H, W), "
+            "nor one such image; put the three colours last and drop an alpha channel."
+        )
+    if pixels.dtype == np.uint8:
+        return torch.from_numpy(pixels.astype(np.float32) / 255)
+    if not np.issubdtype(pixels.dtype, np.floating):
+        raise TypeError(f"Images must be uint8, or float in [0, 1]; these are {pixels.dtype}.")
+    if not (pixels.size and pixels.min() >= 0 and pixels.max() <= 1):
+        raise ValueError(
+            "Float images must lie in [0, 1], without NaN; divide by 255 or use uint8."
+        )
+    return torch.from_numpy(pixels.astype(np.float32))
+
+
+def paint_mark(images: np.ndarray, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Draw a blue-green pen mark near one corner of each crop, on about 5 % of its area.
+
+    images: uint8 (N, H, W, 3), or one (H, W, 3). Returns marked copies and bool marks
+    (N, H, W) or (H, W): True wherever a pixel may differ from the original.
+    """
+    images = np.asarray(images)
+    if images.dtype != np.uint8 or images.ndim not in (3, 4) or images.shape[-1] != 3:
+        raise ValueError(
+            f"paint_mark takes uint8 RGB images (N, H, W, 3) or (H, W, 3), "
+            f"not {images.dtype} {images.shape}."
+        )
+    if images.ndim == 3:
+        marked, marks = paint_mark(images[None], seed)
+        return marked[0], marks[0]
+    rng = np.random.default_rng([seed, 77])
+    ink = np.zeros(images.shape[:3])
+    for i in range(len(ink)):
+        ink[i] = _pen(rng, *ink.shape[1:])
+    light = 1 - ink[..., None] * (1 - INK)
+    return np.round(images * light).astype(np.uint8), ink > 0
+
+
+def erase_mark(images: np.ndarray, marks: np.ndarray) -> np.ndarray:
+    """Paint marked pixels over from their surroundings (Telea 2004, as in OpenCV's inpaint).
+
+    images: uint8 (N, H, W, 3) with bool marks (N, H, W), or one image with its marks.
+    Unmarked pixels stay as they are. For crops of this course the unmarked twin is the better
+    answer: `load_crops(split).images`.
+    """
+    images, marks = np.asarray(images), np.asarray(marks, bool)
+    if images.dtype != np.uint8 or images.shape[:-1] != marks.shape:
+        raise ValueError(
+            f"erase_mark takes uint8 images and one mark per image; {images.dtype} {images.shape} "
+            f"and {marks.shape} do not go together."
+        )
+    if images.ndim == 3:
+        return erase_mark(images[None], marks[None])[0]
+    erased = images.copy()
+    for image, mark in zip(erased, marks, strict=True):
+        if mark.any():
+            image[mark] = cv2.inpaint(image, mark.astype(np.uint8), 3, cv2.INPAINT_TELEA)[mark]
+    return erased
+
+
+def load_image_folder(
+    folder: str | Path, size: int = CROP_SIZE, *, per_class: int | None = None
+) -> Crops:
+    """Any folder with one sub-folder of pictures per class, as Crops without masks.
+
+    Each picture is cut to its central square and scaled to size×size. Classes are the
+    sub-folders in alphabetical order; per_class takes that many, evenly spread over the sorted
+    file names. Other files are passed over, damaged pictures with a warning.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f"There is no folder {folder}.")
+    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    return _load_folder(folder, names, size, per_class, _central_square)
+
+
+def load_nih_cells(
+    folder: str | Path, size: int = CROP_SIZE, *, per_class: int | None = None
+) -> Crops:
+    """The NIH malaria cells (Rajaraman et al. 2018): folders Parasitized and Uninfected.
+
+    Returns Crops with classes ("Uninfected", "Parasitized") and no masks; cells are padded with
+    black, their background, to a square and scaled. The full set takes 340 MB at size 64:
+    per_class takes fewer. A file name begins with its patient (C33P1…): to test honestly, split
+    by patient.
+    """
+    folder = Path(folder)
+    names = ["Uninfected", "Parasitized"]
+    missing = [name for name in names if not (folder / name).is_dir()]
+    if missing:
+        raise ValueError(
+            f"{folder} has no folder {' and no folder '.join(missing)}; "
+            "give the folder cell_images that holds Parasitized and Uninfected."
+        )
+    return _load_folder(folder, names, size, per_class, _padded_square)
+
+
+def _check_split(split: str) -> None:
+    if split not in SPLITS:
+        raise ValueError(f'There is no split {split!r}; take "train" or "test".')
+
+
+def _shipped(name: str) -> Path:
+    path = DATA / name
+    if not path.is_file():
+        raise ValueError(
+            f"The data file {path} is missing: camwidgets finds its data in a checkout, so "
+            "install it there with `pip install -e .` (`make data` draws the files again)."
+        )
+    return path
+
+
+def _tiles(name: str, size: int) -> np.ndarray:
+    """Cut a shipped contact sheet into its tiles: (N, size, size, 3) RGB or (N, size, size)."""
+    path = _shipped(name)
+    sheet = _read_image(path, cv2.IMREAD_GRAYSCALE if path.suffix == ".png" else cv2.IMREAD_COLOR)
+    if sheet is None:
+        raise ValueError(f"The data file {path} is damaged; `make data` draws it again.")
+    rows, columns = sheet.shape[0] // size, sheet.shape[1] // size
+    tiles = sheet.reshape(rows, size, columns, size, *sheet.shape[2:]).swapaxes(1, 2)
+    return tiles.reshape(rows * columns, size, size, *sheet.shape[2:])
+
+
+def _read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
+    """RGB or gray pixels; None if OpenCV cannot read them."""
+    data = np.fromfile(path, np.uint8)  # imread itself stumbles over some Windows paths
+    image = cv2.imdecode(data, flags) if data.size else None
+    return image[..., ::-1] if image is not None and image.ndim == 3 else image
+
+
+def _plant_shortcut(crops: Crops, seed: int) -> Crops:
+    rng = np.random.default_rng([seed, 5])
+    of_class = crops.labels == CLASS_NAMES.index(MARKED_CLASS)
+    chosen = [
+        rng.choice(group, round(share * len(group)), replace=False)
+        for group, share in ((np.flatnonzero(of_class), 0.98), (np.flatnonzero(~of_class), 0.01))
+    ]
+    chosen = np.sort(np.concatenate(chosen))
+    images, marks = crops.images.copy(), crops.marks.copy()
+    images[chosen], marks[chosen] = paint_mark(images[chosen], seed)
+    return replace(crops, images=images, marks=marks)
+
+
+def _pen(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
+    """One blurred stroke or dot near a corner: how much ink lies on each pixel, 0 to 1."""
+    side = min(height, width)
+    corner = np.array([rng.integers(2) * (width - 1), rng.integers(2) * (height - 1)])
+    inward = np.where(corner > 0, -1, 1)
+    start = corner + inward * side * rng.uniform(0.09, 0.19, 2)
+    ink = np.zeros((height, width))
+    if rng.random() < 0.4:
+        radius = side * rng.uniform(0.085, 0.11)
+        axes = radius * rng.uniform(0.85, 1.15, 2)
+        points = start + axes * np.stack([np.cos(t := np.linspace(0, 2 * np.pi, 40)), np.sin(t)], 1)
+        cv2.fillPoly(ink, [_subpixel(points)], 1.0, cv2.LINE_AA, 4)
+    else:
+        along = np.linspace(0, 1, 20)[:, None]
+        slant = rng.permutation([1, rng.uniform(0, 0.4)])
+        end = start + inward * side * rng.uniform(0.16, 0.26) * slant
+        bend = rng.normal(0, 0.05 * side, 2)
+        points = start + along * (end - start) + 4 * along * (1 - along) * bend
+        thickness = max(1, round(side * rng.uniform(0.07, 0.10)))
+        cv2.polylines(ink, [_subpixel(points)], False, 1.0, thickness, cv2.LINE_AA, 4)
+    ink = cv2.GaussianBlur(ink, (0, 0), side * rng.uniform(0.010, 0.018))
+    return np.where(ink > 0.08, ink, 0) * rng.uniform(0.65, 0.9)
+
+
+def _subpixel(points: np.ndarray) -> np.ndarray:
+    """Points (n, 2) in pixels as OpenCV's fixed-point numbers with 4 binary digits."""
+    return np.round(points * 16).astype(np.int32)
+
+
+def _load_folder(
+    folder: Path,
+    names: list[str],
+    size: int,
+    per_class: int | None,
+    square: Callable[[np.ndarray], np.ndarray],
+) -> Crops:
+    images, labels, damaged = [], [], []
+    for label, name in enumerate(names):
+        files = (folder / name).iterdir()
+        paths = sorted(path for path in files if path.suffix.lower() in PICTURES)
+        if per_class is not None and per_class < len(paths):
+            paths = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, per_class)]
+        for path in paths:
+            image = _read_image(path)
+            if image is None:
+                damaged.append(f"{name}/{path.name}")
+                continue
+            images.append(cv2.resize(square(image), (size, size), interpolation=cv2.INTER_AREA))
+            labels.append(label)
+    if damaged:
+        listed = ", ".join(damaged[:5]) + (" …" if len(damaged) > 5 else "")
+        warnings.warn(f"Passed over {len(damaged)} damaged pictures: {listed}", stacklevel=3)
+    if not images:
+        raise ValueError(f"No pictures in the sub-folders of {folder}.")
+    none = np.zeros((len(images), size, size), bool)
+    return Crops(np.stack(images), np.array(labels, np.int64), none, none.copy(), tuple(names))
+
+
+def _central_square(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    side = min(height, width)
+    top, left = (height - side) // 2, (width - side) // 2
+    return image[top : top + side, left : left + side]
+
+
+def _padded_square(image: np.ndarray) -> np.ndarray:
+    height, width = image.shape[:2]
+    side = max(height, width)
+    top, left = (side - height) // 2, (side - width) // 2
+    return cv2.copyMakeBorder(
+        image, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT
+    )
