@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +65,21 @@ class Functional(nn.Module):
 
 def functional(head: Callable[[Functional, Tensor], object], features: int = 5) -> nn.Module:
     return seeded(lambda: Functional(head, features))
+
+
+def by_hook(model: nn.Module, images: Tensor, layer: str, c: int) -> tuple[Tensor, Tensor]:
+    """Map and gradient captured by hand: a plain hook on a copy, a clone handed on."""
+    model = copy.deepcopy(model).eval()
+    kept: list[Tensor] = []
+
+    def keep(module: nn.Module, inputs: Any, output: Tensor) -> Tensor:
+        kept.append(output)
+        return output.clone()
+
+    dict(model.named_modules())[layer].register_forward_hook(keep)
+    score = model(images)[:, c].sum()
+    (g,) = torch.autograd.grad(score, kept[-1])
+    return kept[-1].detach(), g
 
 
 # ---- worked examples ----------------------------------------------------------------------------
