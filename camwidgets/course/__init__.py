@@ -1,0 +1,43 @@
+"""The course: its pictures, networks, training, guesses and exercises."""
+
+from .datasets import (
+    CLASS_NAMES,
+    Crops,
+    Fields,
+    erase_mark,
+    load_crops,
+    load_fields,
+    load_image_folder,
+    load_nih_cells,
+    paint_mark,
+    to_tensor,
+)
+from .exercises import check, hint
+from .guesses import predict
+from .networks import CountCNN, FlattenCNN, GapCNN
+from .training import History, accuracy, fit, save, scores, trained
+
+__all__ = [
+    "CLASS_NAMES",
+    "CountCNN",
+    "Crops",
+    "Fields",
+    "FlattenCNN",
+    "GapCNN",
+    "History",
+    "accuracy",
+    "check",
+    "erase_mark",
+    "fit",
+    "hint",
+    "load_crops",
+    "load_fields",
+    "load_image_folder",
+    "load_nih_cells",
+    "paint_mark",
+    "predict",
+    "save",
+    "scores",
+    "to_tensor",
+    "trained",
+]

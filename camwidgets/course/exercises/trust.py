@@ -1,0 +1,538 @@
+"""Exercises of lesson 06: scores for maps, and how sure such a score is."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import torch
+
+from ._engine import Exercise, Mistake
+
+Box = tuple[int, int, int, int]
+
+
+def rank_accuracy(heat: torch.Tensor, mask: torch.Tensor) -> float:
+    """Of the n hottest pixels, n being the number of pixels in the mask: the share inside it.
+
+    heat: float (H, W), all values different. mask: bool (H, W), not empty. Returns a number from
+    0 to 1. (Arras et al. 2022, relevance rank accuracy)
+    """
+    hottest = heat.flatten().topk(int(mask.sum())).indices
+    return mask.flatten()[hottest].float().mean().item()
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes.
+
+    a, b: (left, top, right, bottom), whole numbers, right and bottom exclusive, none empty.
+    Returns a number from 0 (they do not meet) to 1 (they are the same).
+    """
+    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    overlap = width * height
+    return overlap / (_area(a) + _area(b) - overlap)
+
+
+def delete_hottest(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
+    """The image with its hottest pixels replaced by the image's mean colour.
+
+    image: float (C, H, W). heat: float (H, W), all values different. share: 0 to 1; of the H · W
+    pixels, int(share · H · W) go. Returns (C, H, W); the image handed in stays as it is.
+    """
+    count = int(share * heat.numel())
+    gone = torch.zeros(heat.numel(), dtype=torch.bool)
+    gone[heat.flatten().argsort(descending=True)[:count]] = True
+    mean = image.mean(dim=(1, 2), keepdim=True)
+    return torch.where(gone.reshape(heat.shape), mean, image)
+
+
+def area(curve: torch.Tensor) -> float:
+    """Area under a curve whose evenly spaced points span 0 to 1, by the trapezoid rule.
+
+    curve: float (n,), n ≥ 2: the heights. Returns a number. (Petsiuk et al. 2018)
+    """
+    return ((curve[1:] + curve[:-1]) / 2).mean().item()
+
+
+def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Rank correlation of two maps: 1 the same order of pixels, -1 the reverse order.
+
+    a, b: float (h, w), all values of a map different. Returns a number from -1 to 1.
+    (Spearman 1904; used for maps in Adebayo et al. 2018)
+    """
+    x, y = _ranks(a), _ranks(b)
+    x, y = x - x.mean(), y - y.mean()
+    return ((x * y).sum() / (x.norm() * y.norm())).item()
+
+
+def bootstrap_interval(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of some scores.
+
+    scores: float (n,), one per image. draws: int64 (R, n): R times n numbers of images, drawn with
+    replacement. Returns (low, high): the 2.5 % and 97.5 % quantiles of the R means.
+    (Efron and Tibshirani 1993)
+    """
+    means = scores[draws].mean(dim=1)
+    return means.quantile(0.025).item(), means.quantile(0.975).item()
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+def _ranks(values: torch.Tensor) -> torch.Tensor:
+    return values.flatten().argsort().argsort().double()
+
+
+# Random inputs
+
+
+def _size(generator: torch.Generator) -> tuple[int, int]:
+    return tuple((torch.randperm(6, generator=generator)[:2] + 5).tolist())
+
+
+def _heat(height: int, width: int, generator: torch.Generator) -> torch.Tensor:
+    order = torch.randperm(height * width, generator=generator).float()
+    return (order / order.numel()).reshape(height, width) ** 2 * 5 - 1
+
+
+def _heat_and_mask(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """A map and a mask of a third of it that holds about half of the hottest pixels."""
+    height, width = _size(generator)
+    heat = _heat(height, width, generator)
+    likely = 0.2 + 0.4 * (heat > heat.median())
+    mask = torch.rand(height, width, generator=generator) < likely
+    mask[0, 0], mask[-1, -1] = True, False
+    return heat, mask
+
+
+def _box(generator: torch.Generator) -> Box:
+    left, top = torch.randint(0, 6, (2,), generator=generator).tolist()
+    width, height = (torch.randperm(5, generator=generator)[:2] + 4).tolist()
+    return left, top, left + width, top + height
+
+
+def _two_boxes(generator: torch.Generator) -> tuple[Box, Box]:
+    return _box(generator), _box(generator)
+
+
+def _deletion(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
+    height, width = _size(generator)
+    image = torch.rand(3, height, width, generator=generator)
+    share = int(torch.randint(2, 7, (1,), generator=generator)) / 10
+    return image, _heat(height, width, generator), share
+
+
+def _curve(generator: torch.Generator) -> tuple[torch.Tensor]:
+    count = int(torch.randint(4, 12, (1,), generator=generator))
+    return (torch.rand(count, generator=generator).sort(descending=True).values + 0.1,)
+
+
+def _two_maps(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Two maps, related but not linearly, so that ranks and values correlate differently."""
+    height, width = _size(generator)
+    a = _heat(height, width, generator)
+    b = (3 * a).exp() + 20 * torch.rand(height, width, generator=generator)
+    return a, b
+
+
+def _scores_and_draws(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    count = int(torch.randint(20, 40, (1,), generator=generator))
+    scores = torch.rand(count, generator=generator) ** 3
+    return scores, torch.randint(count, (200, count), generator=generator)
+
+
+# Other right ways, where they take more than a line
+
+
+def _rank_accuracy_by_sorting(heat: torch.Tensor, mask: torch.Tensor) -> float:
+    pairs = sorted(zip(heat.flatten().tolist(), mask.flatten().tolist(), strict=True), reverse=True)
+    count = sum(mask.flatten().tolist())
+    return sum(inside for _, inside in pairs[:count]) / count
+
+
+def _iou_by_drawing(a: Box, b: Box) -> float:
+    canvas = np.zeros((2, 32, 32), bool)
+    for layer, (left, top, right, bottom) in zip(canvas, (a, b), strict=True):
+        layer[top:bottom, left:right] = True
+    return (canvas[0] & canvas[1]).sum() / (canvas[0] | canvas[1]).sum()
+
+
+def _iou_by_sets(a: Box, b: Box) -> float:
+    first, second = ({(x, y) for x in range(c[0], c[2]) for y in range(c[1], c[3])} for c in (a, b))
+    return len(first & second) / len(first | second)
+
+
+def _iou_in_torch(a: Box, b: Box) -> torch.Tensor:
+    a, b = torch.tensor(a).double(), torch.tensor(b).double()
+    sides = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp(min=0)
+    overlap = sides.prod()
+    return overlap / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap)
+
+
+def _delete_by_loop(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
+    out, mean = image.clone(), image.mean(dim=(1, 2))
+    order = heat.flatten().argsort(descending=True)[: int(share * heat.numel())]
+    for index in order.tolist():
+        row, column = divmod(index, heat.shape[1])
+        out[:, row, column] = mean
+    return out
+
+
+def _delete_by_threshold(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
+    count = int(share * heat.numel())
+    threshold = heat.flatten().sort(descending=True).values[count]
+    return torch.where(heat > threshold, image.mean((1, 2), keepdim=True), image)
+
+
+def _delete_in_numpy(image: torch.Tensor, heat: torch.Tensor, share: float) -> np.ndarray:
+    out = image.double().numpy().copy()
+    order = np.argsort(-heat.numpy().ravel())[: int(share * heat.numel())]
+    flat = out.reshape(len(out), -1)
+    flat[:, order] = image.double().numpy().mean(axis=(1, 2))[:, None]
+    return out
+
+
+def _area_by_loop(curve: torch.Tensor) -> float:
+    heights = curve.tolist()
+    step = 1 / (len(heights) - 1)
+    return sum(step * (left + right) / 2 for left, right in pairwise(heights))
+
+
+def _spearman_by_formula(a: torch.Tensor, b: torch.Tensor) -> float:
+    n = a.numel()
+    return 1 - 6 * ((_ranks(a) - _ranks(b)) ** 2).sum().item() / (n * (n**2 - 1))
+
+
+def _spearman_in_numpy(a: torch.Tensor, b: torch.Tensor) -> float:
+    ranks = [np.argsort(np.argsort(m.numpy().ravel())) for m in (a, b)]
+    return np.corrcoef(*ranks)[0, 1]
+
+
+def _spearman_by_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    x, y = (torch.nn.functional.normalize(_ranks(m) - _ranks(m).mean(), dim=0) for m in (a, b))
+    return x @ y
+
+
+def _bootstrap_by_loop(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
+    means = [scores[draw].double().mean().item() for draw in draws]
+    return tuple(np.quantile(means, [0.025, 0.975]))
+
+
+# Wrong answers that take more than a line
+
+
+def _delete_with(image: torch.Tensor, heat: torch.Tensor, share: float, fill: float):
+    gone = delete_hottest(torch.zeros_like(image) + heat, heat, share) != heat
+    return torch.where(gone, torch.full_like(image, fill), image)
+
+
+def _keep_hottest(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
+    kept = delete_hottest(image, heat, share)
+    mean = image.mean(dim=(1, 2), keepdim=True)
+    return torch.where(kept == image, mean, image)
+
+
+def _delete_by_value(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
+    gone = heat >= share * heat.max()
+    return torch.where(gone, image.mean(dim=(1, 2), keepdim=True), image)
+
+
+def _pearson(a: torch.Tensor, b: torch.Tensor) -> float:
+    return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+
+
+def _argsort_once(a: torch.Tensor, b: torch.Tensor) -> float:
+    orders = [m.flatten().argsort().double() for m in (a, b)]
+    return torch.corrcoef(torch.stack(orders))[0, 1].item()
+
+
+def _quantiles_of_scores(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
+    return scores.quantile(0.025).item(), scores.quantile(0.975).item()
+
+
+def _deviation_of_means(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
+    means = scores[draws].mean(dim=1)
+    return (means.mean() - means.std()).item(), (means.mean() + means.std()).item()
+
+
+EXERCISES = (
+    Exercise(
+        name="trust.rank_accuracy",
+        reference=rank_accuracy,
+        cases=_heat_and_mask,
+        hints=(
+            "How many pixels has the mask? Take as many of the hottest ones and see how many of "
+            "them lie inside.",
+            "heat.flatten().topk(n).indices are the places of the n hottest pixels; use them to "
+            "look into mask.flatten().",
+            "return mask.flatten()[___].float().mean().item()",
+        ),
+        mistakes=(
+            Mistake(
+                lambda heat, mask: (heat[mask].sum() / heat.sum()).item(),
+                "You computed a share of the heat (mass). Rank accuracy counts pixels; how hot "
+                "they are does not matter.",
+            ),
+            Mistake(
+                lambda heat, mask: float(mask.flatten()[heat.argmax()]),
+                "You looked at the hottest pixel only: that is the pointing game.",
+            ),
+            Mistake(
+                lambda heat, mask: mask.float().mean().item(),
+                "You have the mask's share of the picture: what a map that knows nothing scores.",
+            ),
+            Mistake(
+                lambda heat, mask: rank_accuracy(-heat, mask),
+                "You took the coldest pixels: topk finds the largest values, argsort begins with "
+                "the smallest.",
+            ),
+            Mistake(
+                lambda heat, mask: rank_accuracy(heat, mask) * int(mask.sum()),
+                "You counted the pixels; divide by how many pixels the mask has.",
+            ),
+            Mistake(
+                lambda heat, mask: rank_accuracy(heat, mask) * int(mask.sum()) / mask.numel(),
+                "You divided by all pixels of the picture; divide by those of the mask.",
+            ),
+            Mistake(
+                lambda heat, mask: ((heat > heat.mean()) & mask).sum().item() / int(mask.sum()),
+                "You took all pixels above the mean; take exactly as many as the mask has.",
+            ),
+        ),
+        spellings=(
+            _rank_accuracy_by_sorting,
+            lambda heat, mask: (
+                mask.flatten()[heat.flatten().argsort(descending=True)[: mask.sum()]]
+                .double()
+                .mean()
+            ),
+            lambda heat, mask: (
+                ((heat >= heat.flatten().sort().values[-int(mask.sum())]) & mask).sum() / mask.sum()
+            ),
+        ),
+    ),
+    Exercise(
+        name="trust.box_iou",
+        reference=box_iou,
+        cases=_two_boxes,
+        edges=(((0, 0, 2, 3), (5, 1, 7, 9)), ((1, 2, 4, 6), (1, 2, 4, 6))),
+        hints=(
+            "The intersection of two boxes is a box: where does it begin on the left, and where "
+            "does it end on the right? What if it ends before it begins?",
+            "width = min of the rights - max of the lefts, not below 0; the same downwards. The "
+            "union is both areas less what was counted twice.",
+            "return overlap / (area_a + area_b - ___)",
+        ),
+        mistakes=(
+            Mistake(
+                lambda a, b: box_iou(a, b) / (1 + box_iou(a, b)),
+                "The overlap is counted twice in your union: subtract it once.",
+            ),
+            Mistake(
+                lambda a, b: 2 * box_iou(a, b) / (1 + box_iou(a, b)),
+                "That is Dice's coefficient, 2 · overlap over both areas; IoU divides by the union.",
+            ),
+            Mistake(
+                lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)),
+                "You have the overlap's area; divide it by the union's.",
+            ),
+            Mistake(
+                lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)) / _area(a),
+                "You divided by the first box alone; divide by the union of both.",
+            ),
+            Mistake(
+                lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)) / _area(b),
+                "You divided by the second box alone; divide by the union of both.",
+            ),
+            Mistake(
+                lambda a, b: box_iou(
+                    (a[0], a[1], a[2] + 1, a[3] + 1), (b[0], b[1], b[2] + 1, b[3] + 1)
+                ),
+                "You counted right and bottom as inside; they are exclusive: width = right - left.",
+            ),
+        ),
+        spellings=(_iou_by_drawing, _iou_by_sets, _iou_in_torch),
+    ),
+    Exercise(
+        name="trust.delete_hottest",
+        reference=delete_hottest,
+        cases=_deletion,
+        hints=(
+            "Which pixels are the hottest share? Sort the flattened heat, or find the value that "
+            "just fails to be among them.",
+            "heat.flatten().argsort(descending=True)[:count] are their places. The mean colour is "
+            "image.mean(dim=(1, 2), keepdim=True), and torch.where chooses pixel by pixel.",
+            "return torch.where(gone.reshape(heat.shape), ___, image)",
+        ),
+        mistakes=(
+            Mistake(
+                lambda image, heat, share: delete_hottest(image, -heat, share),
+                "You deleted the coldest pixels: argsort begins with the smallest value.",
+            ),
+            Mistake(
+                lambda image, heat, share: _delete_with(image, heat, share, 0.0),
+                "You painted the pixels black; asked is the image's mean colour. Black is a "
+                "colour that the network may read.",
+            ),
+            Mistake(
+                lambda image, heat, share: _delete_with(image, heat, share, image.mean().item()),
+                "You took one gray for all channels; each channel has its own mean.",
+            ),
+            Mistake(
+                _keep_hottest,
+                "You kept the hottest pixels and deleted the others: that is insertion's picture.",
+            ),
+            Mistake(
+                _delete_by_value,
+                "You deleted what is above a share of the maximum; asked is a share of the pixels.",
+            ),
+            Mistake(
+                lambda image, heat, share: delete_hottest(image, heat, share).mean(dim=0),
+                "The channels are gone: the picture keeps its shape (C, H, W).",
+            ),
+        ),
+        spellings=(_delete_by_loop, _delete_by_threshold, _delete_in_numpy),
+    ),
+    Exercise(
+        name="trust.area",
+        reference=area,
+        cases=_curve,
+        hints=(
+            "Between two neighbouring points the curve is a slanted roof: a trapezoid. How wide "
+            "is each, if n points span 0 to 1?",
+            "(curve[1:] + curve[:-1]) / 2 are the n - 1 middle heights; each stands over a width "
+            "of 1 / (n - 1). torch.trapezoid knows this too.",
+            "return ((curve[1:] + curve[:-1]) / 2).___().item()",
+        ),
+        mistakes=(
+            Mistake(
+                lambda curve: curve.mean().item(),
+                "You averaged all points; the two at the ends count half.",
+            ),
+            Mistake(
+                lambda curve: curve.sum().item(),
+                "You summed the heights; each stands over a width of 1 / (n - 1).",
+            ),
+            Mistake(
+                lambda curve: torch.trapezoid(curve).item(),
+                "Your steps are 1 wide; n points that span 0 to 1 are 1 / (n - 1) apart.",
+            ),
+            Mistake(
+                lambda curve: torch.trapezoid(curve, dx=1 / len(curve)).item(),
+                "n points have n - 1 gaps between them: each is 1 / (n - 1) wide.",
+            ),
+            Mistake(
+                lambda curve: curve[:-1].mean().item(),
+                "You took the left end of each step; the trapezoid takes the mean of both ends.",
+            ),
+            Mistake(
+                lambda curve: curve[1:].mean().item(),
+                "You took the right end of each step; the trapezoid takes the mean of both ends.",
+            ),
+        ),
+        spellings=(
+            _area_by_loop,
+            lambda curve: torch.trapezoid(curve.double(), dx=1 / (len(curve) - 1)),
+            lambda curve: np.trapezoid(curve.numpy(), np.linspace(0, 1, len(curve))),
+            lambda curve: (curve.sum() - (curve[0] + curve[-1]) / 2) / (len(curve) - 1),
+        ),
+    ),
+    Exercise(
+        name="trust.spearman",
+        reference=spearman,
+        cases=_two_maps,
+        hints=(
+            "Replace each value by its rank, its place in the sorted order. Then it is an "
+            "ordinary correlation.",
+            "values.argsort().argsort() gives the ranks: the first says which pixel is at which "
+            "place, the second at which place each pixel is. torch.corrcoef does the rest.",
+            "return torch.corrcoef(torch.stack([ranks(a), ___]))[0, 1].item()",
+        ),
+        mistakes=(
+            Mistake(
+                _pearson,
+                "You correlated the values themselves (Pearson); replace them by their ranks.",
+            ),
+            Mistake(
+                _argsort_once,
+                "argsort once gives the pixel at each place; the place of each pixel takes argsort "
+                "of argsort.",
+            ),
+            Mistake(
+                lambda a, b: -spearman(a, b),
+                "The sign is wrong: one of your two maps is ranked from the top, the other from "
+                "the bottom.",
+            ),
+            Mistake(
+                lambda a, b: spearman(a, b) ** 2,
+                "You squared the correlation; its sign says whether the order is reversed.",
+            ),
+            Mistake(
+                lambda a, b: ((_ranks(a) - _ranks(b)) ** 2).sum().item(),
+                "That is the sum of squared rank differences; the correlation is "
+                "1 - 6 · sum / (n (n² - 1)).",
+            ),
+        ),
+        spellings=(_spearman_by_formula, _spearman_in_numpy, _spearman_by_matmul),
+    ),
+    Exercise(
+        name="trust.bootstrap_interval",
+        reference=bootstrap_interval,
+        cases=_scores_and_draws,
+        tolerance=1e-3,
+        hints=(
+            "Each row of draws is a test set as it might have been. What is the mean score on it?",
+            "scores[draws] has the shape (R, n); the mean over its last axis gives R means, and "
+            "quantile finds the two that cut off 2.5 % at each end.",
+            "return means.quantile(0.025).item(), means.quantile(___).item()",
+        ),
+        mistakes=(
+            Mistake(
+                _quantiles_of_scores,
+                "These are quantiles of the scores: how much images differ. Asked is how much the "
+                "mean would: take the mean of each draw first.",
+            ),
+            Mistake(
+                lambda scores, draws: tuple(
+                    scores[draws].mean(dim=0)[:200].quantile(q).item() for q in (0.025, 0.975)
+                ),
+                "You averaged over the draws; average each draw over its images, the last axis.",
+            ),
+            Mistake(
+                _deviation_of_means,
+                "One standard deviation to each side covers about 68 %; asked is the 95 % interval "
+                "by quantiles.",
+            ),
+            Mistake(
+                lambda scores, draws: tuple(
+                    scores[draws].mean(dim=1).quantile(q).item() for q in (0.05, 0.95)
+                ),
+                "That cuts off 5 % at each end and leaves 90 %; cut off 2.5 % at each.",
+            ),
+            Mistake(
+                lambda scores, draws: tuple(
+                    scores[draws].mean(dim=1).quantile(q).item() for q in (0.975, 0.025)
+                ),
+                "Low and high are swapped.",
+            ),
+            Mistake(
+                lambda scores, draws: (
+                    scores[draws].mean(dim=1).min().item(),
+                    scores[draws].mean(dim=1).max().item(),
+                ),
+                "Smallest and largest mean grow apart the more you draw; asked are quantiles.",
+            ),
+        ),
+        spellings=(
+            _bootstrap_by_loop,
+            lambda scores, draws: (
+                scores[draws].double().mean(1).quantile(torch.tensor([0.025, 0.975]).double())
+            ),
+            lambda scores, draws: np.percentile(
+                scores.numpy()[draws.numpy()].mean(axis=1), [2.5, 97.5]
+            ),
+        ),
+    ),
+)

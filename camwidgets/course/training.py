@@ -1,0 +1,254 @@
+"""Training: `fit` is what lesson 01 reads, `trained` what the other lessons start from."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+from tqdm.auto import tqdm
+
+from .datasets import load_crops, load_fields, to_tensor
+from .networks import CountCNN, FlattenCNN, GapCNN
+
+LESSONS = Path(__file__).resolve().parents[2] / "lessons"
+FOLDER = (LESSONS if LESSONS.is_dir() else Path()) / "trained"
+"""Where trained networks are kept: lessons/trained in a checkout, else the working directory."""
+
+
+@dataclass
+class History:
+    """What `fit` noted after each epoch.
+
+    loss: mean loss over the training images. validation: accuracy (0 to 1) where the targets are
+    classes, mean absolute error where they are numbers; empty if no validation data were given.
+    finished: False if the training was interrupted.
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation: list[float] = field(default_factory=list)
+    finished: bool = False
+
+
+def fit(
+    model: nn.Module,
+    images: Tensor,
+    targets: Tensor,
+    *,
+    epochs: int = 8,
+    validation: tuple[Tensor, Tensor] | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = F.cross_entropy,
+    learning_rate: float = 0.01,
+    batch_size: int = 64,
+    seed: int = 0,
+    callbacks: Sequence[Callable[[int, nn.Module, History], object]] = (),
+) -> History:
+    """Train `model` with Adam under a one-cycle learning rate; it is left in eval mode.
+
+    Args:
+        model: takes images (n, C, H, W), gives scores (n, classes) or numbers (n,).
+        images: float (N, C, H, W).
+        targets: classes int64 (N,), or numbers float (N,) for a regression.
+        validation: (images, targets) that are not trained on, measured after each epoch.
+        loss: of a batch's outputs and targets, such as F.cross_entropy or F.mse_loss.
+        learning_rate: the highest of the cycle (Smith and Topin 2018).
+        seed: decides the order of the images; the global random state is left alone.
+        callbacks: called after each epoch as callback(epoch, model, history), in eval mode.
+
+    Returns:
+        The History; so far, if interrupted: the model then keeps what it has learned.
+
+    Raises:
+        TypeError, ValueError: the data or the model do not fit together (the message says how),
+            or the loss becomes NaN or infinite (the model keeps the weights before that step).
+    """
+    _check(model, images, targets, epochs, batch_size)
+    if validation is not None:
+        _check(model, *validation, epochs, batch_size)
+    images = images.contiguous(memory_format=torch.channels_last)  # a fifth faster on CPUs
+    order = torch.Generator().manual_seed(seed)
+    steps = epochs * math.ceil(len(images) / batch_size)
+    optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
+    history = History()
+    try:
+        with tqdm(total=steps, desc="training") as progress:
+            for epoch in range(epochs):
+                model.train()
+                total = 0.0
+                for batch in torch.randperm(len(images), generator=order).split(batch_size):
+                    error = loss(model(images[batch]), targets[batch])
+                    if not error.isfinite():
+                        raise ValueError(
+                            f"The loss became {error.item()} in epoch {epoch + 1}. Try a smaller "
+                            f"learning_rate than {learning_rate}, and images scaled to [0, 1]."
+                        )
+                    optimizer.zero_grad()
+                    error.backward()
+                    optimizer.step()
+                    schedule.step()
+                    progress.update()
+                    total += error.item() * len(batch)
+                model.eval()
+                history.loss.append(total / len(images))
+                if validation is not None:
+                    history.validation.append(_measure(model, *validation))
+                progress.set_postfix(_latest(history))
+                for callback in callbacks:
+                    callback(epoch, model, history)
+        history.finished = True
+    except KeyboardInterrupt:
+        print(f"Stopped after {len(history.loss)} epochs; the model keeps what it has learned.")
+    finally:
+        model.eval()
+    return history
+
+
+def scores(model: nn.Module, images: Tensor) -> Tensor:
+    """The model's outputs for all images, (N, classes) or (N,), in eval mode and without graph.
+
+    images: float (N, C, H, W). Every module's training flag is left as it was.
+    """
+    training = [module for module in model.modules() if module.training]
+    model.eval()
+    try:
+        with torch.no_grad():
+            return torch.cat([model(batch) for batch in images.split(256)])
+    finally:
+        for module in training:
+            module.training = True
+
+
+def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
+    """Share of the images (N, C, H, W) whose highest score is that of their label (N,)."""
+    return (scores(model, images).argmax(dim=1) == labels).double().mean().item()
+
+
+def trained(name: str) -> nn.Module:
+    """A trained network of the course, in eval mode.
+
+    name: "gap", "flatten" (crops), "coarse", "shortcut" (crops with a planted shortcut; coarse
+    has a 4×4 map), or "count" (fields). Read from lessons/trained/ if it is there, else trained
+    now, in about half a minute, and kept there. A file that cannot be used is reported and
+    replaced.
+    """
+    path, model = _path(name), _untrained(name)
+    if path.exists():
+        try:
+            model.load_state_dict(torch.load(path, weights_only=True))
+            return model.eval()
+        except Exception:
+            print(f"{path} does not hold the network {name!r}; it is trained anew.")
+            model = _untrained(name)
+    print(f"Training the network {name!r}: about half a minute, once.")
+    if _NETWORKS[name][1](model).finished:
+        save(model, name)
+    else:
+        print("It is not kept: the next lesson that needs it trains it again.")
+    return model
+
+
+def save(model: nn.Module, name: str) -> None:
+    """Keep a network as lessons/trained/<name>.pt, where `trained(name)` finds it.
+
+    ValueError if there is no such name, or the model's weights are not those of that network.
+    """
+    path = _path(name)
+    try:
+        _untrained(name).load_state_dict(model.state_dict())
+    except RuntimeError as error:
+        raise ValueError(
+            f"trained({name!r}) stands for another network: the weights of this one have other "
+            "names or shapes. Use torch.save for networks of your own."
+        ) from error
+    path.parent.mkdir(exist_ok=True)
+    unfinished = path.with_suffix(".part")
+    torch.save(model.state_dict(), unfinished)
+    os.replace(unfinished, path)
+
+
+def _learn_crops(model: nn.Module, *, shortcut: bool = False) -> History:
+    crops = load_crops("train", shortcut=shortcut)
+    return fit(model, to_tensor(crops.images), torch.from_numpy(crops.labels))
+
+
+def _learn_shortcut(model: nn.Module) -> History:
+    return _learn_crops(model, shortcut=True)
+
+
+def _learn_count(model: nn.Module) -> History:
+    fields = load_fields("train")
+    return fit(model, to_tensor(fields.images), torch.from_numpy(fields.counts), loss=F.mse_loss)
+
+
+_NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], History]]] = {
+    "gap": (GapCNN, _learn_crops),
+    "flatten": (FlattenCNN, _learn_crops),
+    "count": (CountCNN, _learn_count),
+    "shortcut": (GapCNN, _learn_shortcut),
+    "coarse": (lambda: GapCNN(coarse=True), _learn_shortcut),
+}
+
+
+def _untrained(name: str) -> nn.Module:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return _NETWORKS[name][0]()
+
+
+def _path(name: str) -> Path:
+    if name not in _NETWORKS:
+        raise ValueError(f"There is no network {name!r}; there are {', '.join(_NETWORKS)}.")
+    return FOLDER / f"{name}.pt"
+
+
+def _latest(history: History) -> dict[str, str]:
+    figures = {"loss": history.loss, "validation": history.validation}
+    return {name: f"{values[-1]:.3f}" for name, values in figures.items() if values}
+
+
+def _measure(model: nn.Module, images: Tensor, targets: Tensor) -> float:
+    if targets.is_floating_point():
+        return (scores(model, images) - targets).abs().mean().item()
+    return accuracy(model, images, targets)
+
+
+def _check(model: nn.Module, images: Tensor, targets: Tensor, epochs: int, batch: int) -> None:
+    if not isinstance(images, Tensor) or not images.is_floating_point():
+        kind = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"Images must be a float tensor, not {kind}: use to_tensor(images).")
+    if not isinstance(targets, Tensor):
+        raise TypeError(
+            f"Targets must be a tensor, not {type(targets).__name__}: use torch.as_tensor(targets)."
+        )
+    if images.ndim != 4 or not len(images):
+        raise ValueError(f"Images must be (N, C, H, W) with N > 0, not {tuple(images.shape)}.")
+    if targets.shape != images.shape[:1]:
+        raise ValueError(
+            f"{len(images)} images need targets of shape ({len(images)},), "
+            f"not {tuple(targets.shape)}."
+        )
+    if epochs < 1 or batch < 1:
+        raise ValueError("epochs and batch_size must be 1 or more.")
+    output = scores(model, images[:1])
+    if targets.is_floating_point():
+        if output.shape != (1,):
+            raise ValueError(
+                "Targets that are floats ask for one number per image, (N,); the model gives "
+                f"(N, {', '.join(map(str, output.shape[1:]))}). For classes use int64 targets."
+            )
+    elif output.ndim != 2:
+        raise ValueError(
+            "Targets that are whole numbers ask for scores (N, classes); the model gives "
+            f"{tuple(output.shape)} for one image. For a regression use float targets."
+        )
+    elif not 0 <= targets.min() <= targets.max() < output.shape[1]:
+        raise ValueError(
+            f"The labels run from {targets.min()} to {targets.max()}; a model with "
+            f"{output.shape[1]} scores needs labels from 0 to {output.shape[1] - 1}."
+        )

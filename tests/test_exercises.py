@@ -1,0 +1,544 @@
+"""The engine of the exercises, and every exercise of every catalogue."""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from camwidgets.course.exercises import Exercise, Mistake, check, diagnose, exercises, hint
+from camwidgets.course.exercises import _engine as engine
+
+every_exercise = pytest.mark.parametrize("exercise", exercises().values(), ids=lambda e: e.name)
+
+
+# Every registered exercise
+
+
+def numeric(value: Any) -> bool:
+    return isinstance(value, (torch.Tensor, np.ndarray, bool, int, float, np.generic))
+
+
+def perturbations(value: Any, rng: np.random.Generator) -> Iterator[Any]:
+    """Wrong variants of a right answer: turned, moved, scaled, of another shape or type."""
+    if isinstance(value, str):
+        yield from (value + "x", value[:-1], value.swapcase() + ".", len(value))
+    elif isinstance(value, (list, tuple)):
+        yield from (value[1:], (*value, value[-1]), value[::-1])
+        place = rng.integers(len(value))
+        for wrong in perturbations(value[place], rng):
+            yield (*value[:place], wrong, *value[place + 1 :])
+    elif isinstance(value, (bool, np.bool_)):
+        yield from (not value, [value], 0.5)
+    else:
+        right = torch.as_tensor(value).detach().double().numpy()
+        size = np.abs(right).max() or 1.0
+        wrongs = [right * f for f in (-1.0, 0.0, 0.9, 1.1, 2.0)]
+        wrongs += [right + s * size for s in (-0.5, -0.02, 0.02, 0.5, 1.0, np.nan, np.inf)]
+        wrongs += [right + rng.uniform(0.02, 0.5) * size * rng.choice([-1, 1], right.shape)]
+        wrongs += [right[..., None], [right, right], str(right)]
+        for axis in range(right.ndim):
+            wrongs += [np.roll(right, 1, axis), right.mean(axis), right.take([0], axis)]
+            wrongs += [np.flip(right, axis), right.sum(axis, keepdims=True)]
+        if right.ndim > 1:
+            wrongs += [right.T, right.swapaxes(-1, -2)]
+        if right.ndim:
+            one = right.copy()
+            one[tuple(rng.integers(right.shape))] += 0.02 * size * rng.choice([-1, 1])
+            wrongs.append(one)
+        as_asked = np.uint8 if getattr(value, "dtype", None) in (torch.uint8, np.uint8) else None
+        for wrong in wrongs:
+            if as_asked and isinstance(wrong, np.ndarray):
+                yield np.nan_to_num(wrong).clip(0, 255).astype(np.uint8)
+            else:
+                yield wrong
+
+
+@every_exercise
+def test_reference_is_right(exercise: Exercise) -> None:
+    verdict = diagnose(exercise, exercise.reference)
+    assert verdict.kind == "right", verdict
+    assert "changes its input" not in str(verdict)
+
+
+@every_exercise
+def test_right_spellings_are_never_refused(exercise: Exercise) -> None:
+    assert len(exercise.spellings) >= 3
+    for spelling in exercise.spellings:
+        verdict = diagnose(exercise, spelling)
+        assert verdict.kind == "right", verdict
+
+
+@every_exercise
+def test_right_answers_of_another_make_are_accepted(exercise: Exercise) -> None:
+    """float64, numpy, detached or part of a graph, lists: the same answer."""
+
+    def converted(value: Any, into: Callable) -> Any:
+        if isinstance(value, (list, tuple)):
+            return type(value)(converted(item, into) for item in value)
+        return value if isinstance(value, (str, bool)) or engine._is_uint8(value) else into(value)
+
+    makes = [
+        lambda value: torch.as_tensor(value).detach().double(),
+        lambda value: torch.as_tensor(value).detach().double().requires_grad_(),
+        lambda value: torch.as_tensor(value).detach().numpy(),
+        lambda value: torch.as_tensor(value).tolist(),
+    ]
+    for make in makes:
+        answers = tuple(converted(value, make) for value in exercise.expected)
+        verdict = engine.judge(exercise, answers)
+        assert verdict.kind == "right", verdict
+
+
+@every_exercise
+def test_mistakes_are_recognised_by_their_own_sentence(exercise: Exercise) -> None:
+    for mistake in exercise.mistakes:
+        verdict = diagnose(exercise, mistake.answer)
+        assert verdict.kind == "wrong", mistake.says
+        assert mistake.says in verdict.lines, verdict
+        assert sum(other.says in verdict.lines for other in exercise.mistakes) == 1
+
+
+@every_exercise
+def test_stubs_hand_back_the_reference(exercise: Exercise) -> None:
+    for nothing in (None, ...):
+        handed_back = check(exercise.name, lambda *arguments, nothing=nothing: nothing)
+        assert handed_back is exercise.reference
+
+
+@every_exercise
+def test_500_perturbed_answers_are_refused(exercise: Exercise) -> None:
+    rng = np.random.default_rng(0)
+    refused = 0
+    for attempt in count():
+        trial = attempt % len(exercise.expected)
+        for wrong in perturbations(exercise.expected[trial], rng):
+            same = numeric(wrong) and np.array_equal(
+                np.asarray(wrong, dtype=float), np.asarray(exercise.expected[trial], dtype=float)
+            )
+            if same or engine._agree(wrong, exercise.expected[trial], 1e-9):
+                continue  # such as a symmetric map, mirrored
+            answers = [*exercise.expected[:trial], wrong, *exercise.expected[trial + 1 :]]
+            verdict = engine.judge(exercise, answers)
+            assert verdict.kind == "wrong", (wrong, exercise.expected[trial])
+            refused += 1
+        if refused >= 500:
+            break
+        assert attempt < 1000, "no wrong answers to try"
+
+
+@every_exercise
+def test_exercise_is_complete(exercise: Exercise) -> None:
+    doc = exercise.reference.__doc__ or ""
+    assert "Returns" in doc, "the docstring says what is given and what is asked"
+    assert len(exercise.hints) == 3
+    assert "___" in exercise.hints[2], "the last hint is the line with one gap"
+    assert len({mistake.says for mistake in exercise.mistakes}) == len(exercise.mistakes)
+    catalogue = exercise.name.partition(".")[0]
+    assert exercise.reference.__module__ == f"camwidgets.course.exercises.{catalogue}"
+
+
+@every_exercise
+def test_trials_repeat_exactly_and_leave_the_global_generator_alone(exercise: Exercise) -> None:
+    state = torch.get_rng_state()
+    for trial in exercise.trials:
+        assert engine._unchanged(exercise.arguments(trial), exercise.arguments(trial))
+    assert torch.equal(torch.get_rng_state(), state)
+    assert len(set(exercise.inputs)) > 1, "sizes vary"
+
+
+@every_exercise
+def test_verdicts_hold_no_right_answer(exercise: Exercise) -> None:
+    for expected, trial in zip(exercise.expected, exercise.trials, strict=True):
+        if not numeric(expected) or torch.as_tensor(expected).numel() == 1:
+            continue
+        wrong = torch.full(expected.shape, 77)
+        answers = [wrong if t == trial else exercise.expected[t] for t in exercise.trials]
+        text = str(engine.judge(exercise, answers))
+        for value in torch.as_tensor(expected).double().unique().tolist():
+            if value % 1:
+                assert f"{value:.4g}" not in text
+
+
+# The engine, on an exercise of its own
+
+
+def weighted(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """Weighted sum over the rows. values: (n, m), weights: (n,). Returns (m,)."""
+    return weights @ values
+
+
+def draw(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    n, m = (torch.randperm(5, generator=generator)[:2] + 2).tolist()
+    return torch.randn(n, m, generator=generator), torch.rand(n, generator=generator) + 0.5
+
+
+def toy_exercise(reference: Callable = weighted, **changes: Any) -> Exercise:
+    parts = {
+        "cases": draw,
+        "hints": ("Look at the rows.", "Multiply, then add.", "return weights @ ___"),
+        "mistakes": (
+            Mistake(lambda values, weights: values.sum(0), "You left the weights out."),
+            Mistake(lambda values, weights: values @ values.T, "You multiplied values by values."),
+        ),
+        "spellings": (),
+    }
+    return Exercise("toy.weighted", reference, **(parts | changes))
+
+
+@pytest.fixture
+def toy(monkeypatch: pytest.MonkeyPatch) -> Exercise:
+    exercise = toy_exercise()
+    monkeypatch.setitem(exercises(), exercise.name, exercise)
+    monkeypatch.setattr(engine, "_steps", {})
+    return exercise
+
+
+def verdict_on(function: Any, exercise: Exercise | None = None) -> str:
+    verdict = diagnose(exercise or toy_exercise(), function)
+    assert verdict.kind != "right"
+    return str(verdict)
+
+
+def test_right_function_comes_back_itself(toy: Exercise, capsys: pytest.CaptureFixture) -> None:
+    def mine(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return (values * weights[:, None]).sum(0)
+
+    assert check(toy.name, mine) is mine
+    out = capsys.readouterr().out
+    assert out.startswith("✓ Right\n")
+    assert "values (" in out, "says what it tried"
+
+
+def test_wrong_function_is_replaced_by_the_reference(
+    toy: Exercise, capsys: pytest.CaptureFixture
+) -> None:
+    assert check(toy.name, lambda values, weights: values.sum(0)) is weighted
+    out = capsys.readouterr().out
+    assert out.startswith("✗ Not yet\n  You left the weights out.\n")
+    assert 'hint("toy.weighted")' in out
+
+
+def test_verdicts_are_the_same_at_every_run(toy: Exercise) -> None:
+    for function in (weighted, lambda values, weights: values, lambda values, weights: {}["x"]):
+        assert repr(diagnose(toy, function)) == repr(diagnose(toy_exercise(), function))
+
+
+def test_html_says_the_same_is_escaped_and_read_out() -> None:
+    def raises(values: torch.Tensor, weights: torch.Tensor) -> None:
+        raise ValueError("<b> & </b>")
+
+    html = diagnose(toy_exercise(), raises)._repr_html_()
+    assert 'role="status"' in html
+    assert "&lt;b&gt; &amp; &lt;/b&gt;" in html
+    assert "Your function raises an error" in html
+
+
+def test_unknown_exercise_lists_the_known_ones() -> None:
+    for ask in (lambda: check("cam.nothing", weighted), lambda: hint("cam.nothing")):
+        with pytest.raises(ValueError, match=r"'cam\.nothing'.*welcome\.brightest"):
+            ask()
+
+
+def test_hints_go_one_step_further_each_time(toy: Exercise, capsys: pytest.CaptureFixture) -> None:
+    shown = []
+    for _ in range(5):
+        hint(toy.name)
+        shown.append(capsys.readouterr().out)
+    for step in range(3):
+        assert f"Hint {step + 1} of 3" in shown[step]
+        assert toy.hints[step] in shown[step]
+        assert "last hint" not in shown[step]
+    assert shown[3] == shown[4]
+    assert toy.hints[2] in shown[3]
+    assert "last hint" in shown[3]
+
+
+@pytest.mark.parametrize("nothing", [None, ...])
+def test_nothing_there_yet(nothing: Any) -> None:
+    text = verdict_on(lambda values, weights: nothing)
+    assert text.startswith("○ Nothing there yet")
+
+
+def test_an_error_is_told_with_the_learners_own_line() -> None:
+    def helper(values: torch.Tensor) -> torch.Tensor:
+        return values @ torch.ones(99)
+
+    def mine(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return 2 * helper(values)
+
+    text = verdict_on(mine)
+    line = helper.__code__.co_firstlineno + 1
+    assert "RuntimeError: size mismatch" in text
+    assert f"It happens in your line {line}: return values @ torch.ones(99)" in text
+    assert "Traceback" not in text
+    assert __file__ not in text
+
+
+def test_an_error_inside_a_module_is_told_with_the_learners_own_line() -> None:
+    class Net(torch.nn.Module):
+        def forward(self, values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+            return values.nonsense()
+
+    assert "return values.nonsense()" in verdict_on(Net())
+
+
+def test_an_error_message_holds_no_address() -> None:
+    def mine(values: torch.Tensor, weights: torch.Tensor) -> None:
+        raise RuntimeError(f"cannot use {object()}")
+
+    assert not re.search("0x[0-9a-f]", verdict_on(mine))
+
+
+def recurse(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return recurse(values, weights)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (recurse, "RecursionError"),
+        (lambda values, weights: sys.exit(3), "SystemExit: 3"),
+        (lambda values, weights: next(iter(())), "StopIteration"),
+        (lambda values, weights: [][0], "IndexError: list index out of range"),
+        (torch.bmm, "RuntimeError"),
+    ],
+)
+def test_no_error_gets_out(function: Callable, said: str) -> None:
+    assert said in verdict_on(function)
+
+
+def test_an_interruption_does_get_out() -> None:
+    def interrupted(values: torch.Tensor, weights: torch.Tensor) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        diagnose(toy_exercise(), interrupted)
+
+
+@pytest.mark.parametrize(
+    ("thing", "said"),
+    [
+        (torch.zeros(2, 3), "check was given shape (2, 3)"),
+        (None, "check was given a NoneType"),
+        (lambda values: values, "Asked is (values, weights); your function takes (values)."),
+        (lambda: 1, "your function takes ()"),
+        (lambda values, weights, more: 1, "your function takes (values, weights, more)"),
+    ],
+)
+def test_what_cannot_be_called_so(thing: Any, said: str) -> None:
+    assert said in verdict_on(thing)
+
+
+async def coroutine(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return weights @ values
+
+
+def generator(values: torch.Tensor, weights: torch.Tensor) -> Iterator[torch.Tensor]:
+    yield weights @ values
+
+
+class Strange:
+    """Nothing about it can be asked."""
+
+    def __getattr__(self, name: str) -> None:
+        raise RuntimeError(name)
+
+    def __repr__(self) -> str:
+        raise RuntimeError
+
+    def __len__(self) -> int:
+        raise RuntimeError
+
+
+@pytest.mark.parametrize(
+    ("function", "came_back"),
+    [
+        (lambda values, weights: (weights @ values)[None], "shape (1, "),
+        (lambda values, weights: 3.0, "one number"),
+        (lambda values, weights: "a map", "a string"),
+        (lambda values, weights: {"a": 1}, "a dict"),
+        (lambda values, weights: [[1.0], [2.0, 3.0]], "a list of 2"),
+        (lambda values, weights: [object()], "a list of 1"),
+        (lambda values, weights: np.array(["a"]), "a ndarray"),
+        (lambda values, weights: Strange(), "a Strange"),
+        (lambda values, weights: (weights @ values).to_sparse(), "a Tensor"),
+        (lambda values, weights: (weights @ values) * 1j, "a Tensor"),
+        (lambda values, weights: torch.zeros(3, device="meta"), "a Tensor"),
+        (lambda values, weights: weighted, "a function"),
+        (coroutine, "A coroutine"),
+        (generator, "A generator"),
+    ],
+)
+@pytest.mark.filterwarnings("error")
+def test_another_form_than_asked(function: Callable, came_back: str) -> None:
+    text = verdict_on(function)
+    assert text.startswith("✗ Not the form that is asked")
+    assert came_back in text
+
+
+def test_a_mistake_of_another_shape_gets_its_sentence_too() -> None:
+    text = verdict_on(lambda values, weights: values @ values.T)
+    assert "Not the form that is asked" in text
+    assert "You multiplied values by values." in text
+
+
+def test_a_mistake_in_float64_numpy_is_recognised() -> None:
+    text = verdict_on(lambda values, weights: values.double().numpy().sum(0))
+    assert "You left the weights out." in text
+
+
+def test_a_mistake_is_recognised_where_the_learner_took_care_of_the_edges() -> None:
+    exercise = toy_exercise(
+        reference=lambda values: values / values.max() if values.any() else values,
+        cases=lambda generator: (torch.rand(4, generator=generator),),
+        edges=((torch.zeros(4),),),
+        mistakes=(Mistake(lambda values: values / values.sum(), "You divided by the sum."),),
+    )
+    careful = verdict_on(lambda values: values / (values.sum() or 1), exercise)
+    assert "You divided by the sum." in careful
+    only_the_edge = verdict_on(lambda values: values / values.max(), exercise)
+    assert "You divided by the sum." not in only_the_edge
+    assert "NaN" in only_the_edge
+    assert "of zeros" in only_the_edge
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda values, weights: -(weights @ values), "Every value has the wrong sign."),
+        (lambda values, weights: 3 * (weights @ values), "off by a constant factor"),
+        (lambda values, weights: (weights @ values) / len(weights), "changes with the input"),
+        (lambda values, weights: (weights @ values) / 0, "NaN or infinite"),
+        (lambda values, weights: (weights @ values) * torch.nan, "NaN or infinite"),
+        (lambda values, weights: (weights @ values) + 50, "values differ, the first at [0]"),
+    ],
+)
+def test_unrecognised_answers_are_told_apart(function: Callable, said: str) -> None:
+    text = verdict_on(function)
+    assert said in text
+    others = ("wrong sign", "constant factor", "changes with the input", "NaN or infinite")
+    assert [o for o in others if o in text and o not in said] == []
+
+
+def test_transposed_answers_are_named_square_or_not() -> None:
+    for sizes in ((3, 4), (3, 3)):
+        exercise = toy_exercise(
+            reference=lambda values: values + 1,
+            cases=lambda generator, sizes=sizes: (torch.randn(sizes, generator=generator),),
+            mistakes=(),
+        )
+        assert "transposed" in verdict_on(lambda values: values.T + 1, exercise)
+        assert "transposed" not in verdict_on(lambda values: values.T + 2, exercise)
+
+
+def test_a_size_written_into_the_code_is_suspected() -> None:
+    exercise = toy_exercise()
+    n = min(len(exercise.arguments(trial)[1]) for trial in exercise.trials)
+
+    def mine(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return weights[:n] @ values[:n]
+
+    assert "should come from the input" in verdict_on(mine)
+
+
+def test_where_it_differs_is_told_with_the_learners_value_only() -> None:
+    exercise = toy_exercise(
+        reference=lambda values: values * 0 + 0.1234,
+        cases=lambda generator: (torch.rand(2, 3, generator=generator),),
+        mistakes=(),
+    )
+    off = torch.full((2, 3), 0.1234)
+    off[1, 2] = 0.5678
+    text = verdict_on(lambda values: off, exercise)
+    assert "1 of 6 values differ, the first at [1, 2], where yours is 0.5678." in text
+    assert "0.1234" not in text
+
+
+def test_tuples_are_compared_item_by_item() -> None:
+    exercise = toy_exercise(
+        reference=lambda values: (values.sum(0), len(values), "rows"),
+        cases=lambda generator: (torch.rand(3, 2, generator=generator),),
+        mistakes=(),
+    )
+
+    def answer(*parts: Any) -> str:
+        return str(diagnose(exercise, lambda values: parts))
+
+    total = exercise.expected[0][0]
+    right = diagnose(exercise, lambda values: [values.numpy().sum(0), np.int64(3), "rows"])
+    assert right.kind == "right"
+    assert "Item 1 of what came back is not right." in str(
+        diagnose(exercise, lambda values: (values.sum(0), 4, "rows"))
+    )
+    assert "Item 2" in str(diagnose(exercise, lambda values: (values.sum(0), 3, "columns")))
+    assert "What is asked: a tuple of 3" in answer(total, 3)
+    assert "What came back: shape (2,). What is asked: one number" in answer(total, total, "rows")
+
+
+def test_uint8_is_asked_where_the_right_answer_is_uint8() -> None:
+    exercise = toy_exercise(
+        reference=lambda image: 255 - image,
+        cases=lambda generator: (
+            torch.randint(256, (3, 4), generator=generator).to(torch.uint8).numpy(),
+        ),
+        mistakes=(),
+    )
+    assert diagnose(exercise, lambda image: torch.from_numpy(~image)).kind == "right"
+    assert "uint8 is asked" in verdict_on(lambda image: 255.0 - image, exercise)
+
+
+def test_each_trial_gets_its_own_inputs_and_changes_to_them_are_mentioned() -> None:
+    exercise = toy_exercise(edges=((torch.ones(2, 3), torch.ones(2)),))
+
+    def in_place(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        return values.mul_(weights[:, None]).sum(0)
+
+    for _ in range(2):
+        verdict = diagnose(exercise, in_place)
+        assert verdict.kind == "right"
+        assert "changes its input" in str(verdict)
+    assert "changes its input" not in str(diagnose(exercise, weighted))
+
+
+def test_changes_to_a_model_are_noticed() -> None:
+    exercise = toy_exercise(
+        reference=lambda model, values: model(values),
+        cases=lambda generator: (torch.nn.Linear(3, 2), torch.rand(4, 3, generator=generator)),
+        mistakes=(),
+    )
+
+    def steps(model: torch.nn.Module, values: torch.Tensor) -> torch.Tensor:
+        answer = model(values)
+        model.weight.data.zero_()
+        return answer
+
+    assert "changes its input" in str(diagnose(exercise, steps))
+    assert "changes its input" not in str(diagnose(exercise, lambda model, x: model(x)))
+
+
+def test_tolerance_is_a_share_of_the_largest_value() -> None:
+    for size in (1e-9, 1.0, 1e9):
+        exercise = toy_exercise(
+            reference=lambda values, size=size: values * size,
+            cases=lambda generator: (torch.linspace(-1, 1, 5),),
+            mistakes=(),
+            tolerance=1e-3,
+        )
+        near = diagnose(exercise, lambda values, size=size: values * size + 0.9e-3 * size)
+        assert near.kind == "right"
+        verdict_on(lambda values, size=size: values * size + 1.1e-3 * size, exercise)
+
+
+@pytest.mark.filterwarnings("error")
+def test_warnings_of_the_catalogue_stay_inside() -> None:
+    exercise = toy_exercise(
+        mistakes=(Mistake(lambda values, weights: np.ones(1) / np.zeros(1), "By zero."),)
+    )
+    verdict_on(lambda values, weights: values, exercise)

@@ -1,0 +1,105 @@
+"""Guesses: asked, noted, compared with the answer, and nothing left over."""
+
+from __future__ import annotations
+
+import ipywidgets as widgets
+import pytest
+from ipywidgets.widgets.widget import _instances
+
+from camwidgets.course.guesses import Guesses, predict
+
+OPTIONS = ["the ring", "the rim"]
+
+
+@pytest.fixture
+def guesses(monkeypatch: pytest.MonkeyPatch) -> Guesses:
+    shown: list = []
+    monkeypatch.setattr("camwidgets.course.guesses.display", shown.append)
+    guesses = Guesses()
+    guesses.shown = shown
+    return guesses
+
+
+def buttons(guesses: Guesses) -> widgets.RadioButtons:
+    return guesses.shown[-1].children[1]
+
+
+def revealed(guesses: Guesses, capsys: pytest.CaptureFixture, answer: str) -> str:
+    capsys.readouterr()
+    guesses.reveal("where", answer, "Its chromatin is dark.")
+    return capsys.readouterr().out
+
+
+def test_asks_without_choosing_and_names_the_question(guesses: Guesses) -> None:
+    guesses("where", "Where is <it> hot?", OPTIONS)
+    assert buttons(guesses).value is None
+    assert list(buttons(guesses).options) == OPTIONS
+    assert "Where is &lt;it&gt; hot?" in guesses.shown[-1].children[0].value
+
+
+def test_the_text_form_is_the_same_at_every_run(guesses: Guesses) -> None:
+    for _ in range(2):
+        guesses("where", "Where?", OPTIONS)
+    assert repr(guesses.shown[0]) == repr(guesses.shown[1])
+    assert "0x" not in repr(guesses.shown[0])
+
+
+def test_right_guess(guesses: Guesses, capsys: pytest.CaptureFixture) -> None:
+    guesses("where", "Where?", OPTIONS)
+    buttons(guesses).value = "the ring"
+    text = revealed(guesses, capsys, "the ring")
+    assert "Your guess was right" in text
+    assert "Its chromatin is dark." in text
+
+
+def test_wrong_guess_and_a_change_of_mind(guesses: Guesses, capsys: pytest.CaptureFixture) -> None:
+    guesses("where", "Where?", OPTIONS)
+    buttons(guesses).value = "the ring"
+    buttons(guesses).value = "the rim"
+    assert "the rim" in guesses.shown[-1].children[2].value
+    text = revealed(guesses, capsys, "the ring")
+    assert "You guessed: the rim. The answer: the ring." in text
+
+
+@pytest.mark.parametrize("asked", [True, False])
+def test_no_guess(guesses: Guesses, capsys: pytest.CaptureFixture, asked: bool) -> None:
+    if asked:
+        guesses("where", "Where?", OPTIONS)
+    assert "No guess yet" in revealed(guesses, capsys, "the ring")
+
+
+def test_keys_do_not_mix(guesses: Guesses, capsys: pytest.CaptureFixture) -> None:
+    guesses("where", "Where?", OPTIONS)
+    guesses("when", "When?", ["now", "then"])
+    buttons(guesses).value = "now"
+    assert "No guess yet" in revealed(guesses, capsys, "the ring")
+
+
+def test_asking_again_forgets_the_guess_and_leaves_no_widget_behind(
+    guesses: Guesses, capsys: pytest.CaptureFixture
+) -> None:
+    guesses("where", "Where?", OPTIONS)
+    buttons(guesses).value = "the ring"
+    alive = len(_instances)
+    for _ in range(10):
+        guesses("where", "Where?", OPTIONS)
+    assert len(_instances) == alive
+    assert "No guess yet" in revealed(guesses, capsys, "the ring")
+
+
+def test_an_answer_that_is_no_option_is_an_error(guesses: Guesses) -> None:
+    guesses("where", "Where?", OPTIONS)
+    with pytest.raises(ValueError, match="none of the options"):
+        guesses.reveal("where", "the moon", "")
+
+
+@pytest.mark.parametrize("options", [[], ["one"], ["same", "same"]])
+def test_options_must_be_a_choice(guesses: Guesses, options: list[str]) -> None:
+    with pytest.raises(ValueError, match="two options"):
+        guesses("where", "Where?", options)
+
+
+def test_predict_works_without_a_notebook(capsys: pytest.CaptureFixture) -> None:
+    predict("test", "Where?", OPTIONS)
+    predict.reveal("test", "the ring", "Because.")
+    assert "The answer: the ring." in capsys.readouterr().out
