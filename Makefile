@@ -1,5 +1,6 @@
 # make lab      JupyterLab with the lessons          make test     everything CI checks
 # make lessons  notebooks from lessons/source        make data     the data set, drawn again
+# make picture  the README's picture of the explorer
 #
 # CPU=1  fetch PyTorch's CPU wheels: hundreds of megabytes instead of gigabytes on a Linux machine
 #        without a GPU, e.g. `make lab CPU=1`. It counts when .venv is made.
@@ -11,7 +12,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
        $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: lab test install lessons data benchmark clean
+.PHONY: lab test install lessons data picture
 .NOTPARALLEL:
 
 lab: install
@@ -22,8 +23,8 @@ test: .venv/tested-with
 	$(BIN)/ruff format --check .
 	$(BIN)/node --test tests/js/*.test.mjs
 	$(BIN)/python -m pytest tests
-	$(BIN)/python -m pytest --nbval --nbval-sanitize-with tests/nbval_sanitize.cfg \
-	    --nbval-cell-timeout 600 lessons
+	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
+	    --nbval-sanitize-with tests/nbval_sanitize.cfg lessons
 
 install: .venv/installed
 
@@ -32,6 +33,9 @@ lessons: .venv/tested-with
 
 data: install
 	$(BIN)/python -m camwidgets.course.smear
+
+picture: .venv/tested-with
+	$(BIN)/python docs/explorer.py
 
 .venv/installed: requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
