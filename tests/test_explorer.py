@@ -142,8 +142,8 @@ def test_the_view_starts_where_the_sliders_stand(explorer):
 
 def test_controls_without_a_choice_are_not_shown():
     explorer = cw.Explorer(Gap(1), pictures(1), layers=["blocks.1"], methods=["Grad-CAM"])
-    shown = explorer.children[-1].children
-    assert shown == (explorer.alpha_slider, explorer.colormap_dropdown)
+    shown = [control for column in explorer.children[-1].children for control in column.children]
+    assert shown == [explorer.alpha_slider, explorer.colormap_dropdown]
     explorer.close()
 
 

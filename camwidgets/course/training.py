@@ -183,7 +183,8 @@ def _learn_shortcut(model: nn.Module) -> History:
 
 def _learn_count(model: nn.Module) -> History:
     fields = load_fields("train")
-    return fit(model, to_tensor(fields.images), torch.from_numpy(fields.counts), loss=F.mse_loss)
+    images, counts = to_tensor(fields.images), torch.from_numpy(fields.counts)
+    return fit(model, images, counts, loss=F.mse_loss, learning_rate=0.003, batch_size=8)
 
 
 _NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], History]]] = {

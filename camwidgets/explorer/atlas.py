@@ -165,6 +165,8 @@ class Atlas:
     def page(self, index: int, also: Iterable[int] = ()) -> Page:
         """The page of one image, with the classes in `also`; computes what is missing.
 
+        Once nothing can be missing any more, the copy of the model is let go.
+
         Raises:
             ValueError: a score is not finite, or the private model is gone.
         """
@@ -172,13 +174,18 @@ class Atlas:
             page = self.pages[index]
             if page is None or not page.maps.keys() >= set(also):
                 page = self.pages[index] = self._compute(index, page, also)
+            if self.few and all(self.pages):
+                self._let_go()
             return page
 
     def release(self) -> None:
         """Let the private copy of the model go. The pages stay; new ones cannot be computed."""
         with self._lock:
-            self.model = None
-            self._inputs.tensors.clear()
+            self._let_go()
+
+    def _let_go(self) -> None:
+        self.model = None
+        self._inputs.tensors.clear()
 
     def _suitable(self, x: Tensor, asked: Sequence[str] | None) -> list[str]:
         """The methods that this model can take; a method asked for by name must be one."""

@@ -13,7 +13,6 @@ import ipywidgets as widgets
 import numpy as np
 import traitlets
 from torch import nn
-from tqdm.auto import tqdm
 
 from . import export
 from .atlas import Atlas
@@ -21,7 +20,7 @@ from .inputs import Preprocess, prepare
 from .view import COLORMAPS, View, colour_tables
 
 AT_ONCE_BYTES = 8_000_000
-AT_ONCE_SECONDS = 20.0
+AT_ONCE_SECONDS = 15.0
 _with_a_model: deque[Atlas] = deque()
 MODELS_KEPT = 3
 
@@ -101,16 +100,12 @@ class Explorer(widgets.VBox):
     def _compute_first(self) -> None:
         """All pages, or as many as are quick and small; the rest when they are asked for."""
         atlas, start, size = self._atlas, time.monotonic(), 0
-        images = tqdm(range(len(atlas.pages)), "maps", delay=2, leave=False)
-        for index in images:
+        for index in range(len(atlas.pages)):
             size += len(atlas.page(index).pack())
             if size > AT_ONCE_BYTES or time.monotonic() - start > AT_ONCE_SECONDS:
-                images.close()
                 break
-        if atlas.few and all(atlas.pages):
-            atlas.release()
-            return
-        _with_a_model.append(atlas)
+        if atlas.model is not None:
+            _with_a_model.append(atlas)
         while len(_with_a_model) > MODELS_KEPT:
             _with_a_model.popleft().release()
 
@@ -167,30 +162,20 @@ class Explorer(widgets.VBox):
         self.method_dropdown = widgets.Dropdown(options=atlas.methods, **style("method"))
         self.colormap_dropdown = widgets.Dropdown(options=COLORMAPS, **style("colours"))
 
-    def _controls(self) -> list[widgets.Widget]:
-        return [
-            self.layer_slider,
-            self.class_slider,
-            self.image_slider,
-            self.alpha_slider,
-            self.colormap_dropdown,
-            self.method_dropdown,
-        ]
-
     def _controls_box(self) -> widgets.Box:
-        """Those of the controls that have a choice to offer."""
+        """Two columns, under the picture and under the bars; what offers no choice is left out."""
         single = {
             self.layer_slider: len(self._atlas.layers) == 1,
             self.class_slider: self._atlas.classes == 1,
             self.image_slider: len(self._atlas.pages) == 1,
             self.method_dropdown: len(self._atlas.methods) == 1,
         }
-        box = widgets.GridBox(
-            [control for control in self._controls() if not single.get(control)],
-            layout={
-                "grid_template_columns": "repeat(auto-fit, minmax(14.5rem, 1fr))",
-                "grid_gap": "0 1.5rem",
-            },
+        columns = (
+            (self.layer_slider, self.class_slider, self.image_slider),
+            (self.method_dropdown, self.alpha_slider, self.colormap_dropdown),
+        )
+        box = widgets.Box(
+            [widgets.VBox([c for c in column if not single.get(c)]) for column in columns]
         )
         box.add_class("cw-controls")
         return box
@@ -254,10 +239,9 @@ class Explorer(widgets.VBox):
         options = self._options()
         self._offering = True
         try:
-            with self.class_slider.hold_sync():
-                if list(self.class_slider.options) != options:
-                    self.class_slider.options = options
-                self.class_slider.index = rank
+            if list(self.class_slider.options) != options:
+                self.class_slider.options = options
+            self.class_slider.index = rank  # after the options: the browser clamps to what it has
         finally:
             self._offering = False
         self.target = options[rank][1]
@@ -330,7 +314,8 @@ class Explorer(widgets.VBox):
             link.unlink()
         self._links = []
         box = self.children[-1]
-        for part in (self._view, box, *self._controls()):
+        controls = [slider for slider, _, _ in self._linked]
+        for part in (self._view, *controls, *box.children, box):
             for piece in (part.layout, getattr(part, "style", None), part):
                 if piece is not None:
                     piece.close()

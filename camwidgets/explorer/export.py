@@ -21,7 +21,6 @@ from ..pictures import overlay
 from .view import COLORMAPS, View
 
 
-
 def caption(
     *,
     method: str,
@@ -130,17 +129,18 @@ PAGE = """<!doctype html>
 <style>
 :root { color-scheme: light dark; }
 body { margin: 2rem auto; max-width: 48rem; padding: 0 1rem; }
-.cw-controls { display: grid; gap: 0.4rem 1.5rem;
-  grid-template-columns: repeat(auto-fit, minmax(14.5rem, 1fr));
-  font: 13px/1.4 system-ui, sans-serif; margin-top: 0.8rem; }
+.cw-controls { font: 13px/1.4 system-ui, sans-serif; }
 .cw-controls label { display: grid; grid-template-columns: 3.6rem minmax(4rem, 1fr) auto;
-  gap: 0.6rem; align-items: center; }
+  gap: 0.6rem; align-items: center; min-height: 2rem; }
 .cw-controls input { accent-color: light-dark(#1976d2, #64b5f6); min-width: 0; }
 .cw-controls select { font: inherit; padding: 0.15rem; }
 .cw-controls output { min-width: 4.5em; text-align: right; }
 [[style]]
 </style>
-<main class="cw-explorer"><div id="view"></div><div class="cw-controls" id="controls"></div></main>
+<main class="cw-explorer">
+<div id="view"></div>
+<div class="cw-controls"><div id="where"></div><div id="how"></div></div>
+</main>
 <script type="application/json" id="data">[[data]]</script>
 <script type="module">
 [[module]]
@@ -171,7 +171,7 @@ const namesOfClasses = () => {
 };
 
 /** A labelled slider or menu over a list of names, linked to one of the model's numbers. */
-function control(key, label, names, { slider = true, unit = 1 } = {}) {
+function control(place, key, label, names, { slider = true, unit = 1 } = {}) {
   if (names().length < 2) return;
   const input = slider ? make("input", "", { type: "range", min: 0 }) : make("select");
   const value = make("output");
@@ -186,17 +186,17 @@ function control(key, label, names, { slider = true, unit = 1 } = {}) {
   };
   input.addEventListener("input", () => model.set(key, Number(input.value) * unit));
   [`change:${key}`, "change:image"].forEach((event) => model.on(event, show));
-  document.getElementById("controls").append(make("label", "", {}, label, input, value));
+  document.getElementById(place).append(make("label", "", {}, label, input, value));
   show();
 }
 
-control("layer", "layer", () => info.layers);
-control("rank", "class", namesOfClasses);
-control("image", "image", () => data.pages.map((_, k) => String(k)));
 const shares = Array.from({ length: 21 }, (_, k) => (k / 20).toFixed(2));
-control("alpha", "alpha", () => shares, { unit: 0.05 });
-control("colormap", "colours", () => data.colormaps, { slider: false });
-control("method", "method", () => info.methods, { slider: false });
+control("where", "layer", "layer", () => info.layers);
+control("where", "rank", "class", namesOfClasses);
+control("where", "image", "image", () => data.pages.map((_, k) => String(k)));
+control("how", "method", "method", () => info.methods, { slider: false });
+control("how", "alpha", "alpha", () => shares, { unit: 0.05 });
+control("how", "colormap", "colours", () => data.colormaps, { slider: false });
 render({ model, el: document.getElementById("view") });
 </script>
 </html>

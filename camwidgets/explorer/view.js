@@ -164,7 +164,6 @@ function render({ model, el }) {
     const maps = page?.maps.get(target);
     waiting.hidden = Boolean(maps);
     root.dataset.state = maps ? "ready" : "waiting";
-    nameSliders();
     if (!page) return;
     paintBars(page, classes, info);
     if (!maps) return;
@@ -278,11 +277,18 @@ function render({ model, el }) {
   canvas.addEventListener("pointerleave", () => (pointer.textContent = ""));
   bars.addEventListener("keydown", (event) => ["Enter", " "].includes(event.key) && event.stopPropagation());
   // A cell that was scrolled out of sight may come back with an empty canvas.
-  const sight = new IntersectionObserver(repaint);
+  const controls = new MutationObserver(nameSliders);
+  const sight = new IntersectionObserver(() => {
+    const home = root.closest(".cw-explorer");
+    if (home) controls.observe(home, { childList: true, subtree: true });
+    nameSliders();
+    repaint();
+  });
   sight.observe(root);
   safely(paint);
   return () => {
     sight.disconnect();
+    controls.disconnect();
     events.forEach((event) => model.off(event, repaint));
   };
 }

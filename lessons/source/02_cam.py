@@ -186,11 +186,11 @@ predict.reveal(
 # Most heat maps of this world are pictures *about* a score. This one *is* the score, cut into 256
 # pieces. It is exact, because the head is linear. Keep that in mind for lesson 03.
 #
-# <details><summary><b>Help, I get <code>RuntimeError: The size of tensor a (16) must match the
-# size of tensor b (64) at non-singleton dimension 2</code></b></summary>
+# <details><summary><b>Help, I get <code>RuntimeError: The size of tensor a (6) must match the
+# size of tensor b (5) at non-singleton dimension 2</code></b></summary>
 #
-# `features * weights` lines up the *last* axes: 16 columns with 64 weights. Give the weights
-# two more axes, `weights[:, None, None]`, shape `(64, 1, 1)`, or name the axes with `einsum`.
+# `features * weights` lines up the *last* axes: here 6 columns with 5 weights. Give the weights two
+# more axes, `weights[:, None, None]`, shape `(K, 1, 1)`, or name the axes with `einsum`.
 # </details>
 
 # %% [markdown]
@@ -373,12 +373,10 @@ all_classes = check("cam.all_classes", all_classes)
 rng = np.random.default_rng(2)
 four = [int(rng.choice(np.flatnonzero(test.labels == c))) for c in range(1, 5)]
 with torch.no_grad():
-    rows = [
-        torch.as_tensor(all_classes(model.blocks(images[[i]])[0], weight)).float() for i in four
-    ]
+    rows = [list(all_classes(model.blocks(images[[i]])[0], weight)) for i in four]
 heat_grid(
     test.images[four],
-    [list(row) for row in rows],
+    rows,
     [f"for {name}?" for name in CLASS_NAMES],
     rows=[CLASS_NAMES[test.labels[i]] for i in four],
     signed=True,

@@ -20,6 +20,12 @@ import pytest
 
 TIMEOUT = 180_000
 """milliseconds; a shared CI machine may need most of it to import torch"""
+CONNECTED = """() => {
+  const notebook = window.jupyterapp.shell.currentWidget;
+  const kernel = notebook?.sessionContext?.session?.kernel;
+  return notebook?.content?.activeCell && kernel?.connectionStatus === "connected" && kernel.info
+    .then(() => kernel.status === "idle");
+}"""
 CANDIDATES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 
 
@@ -71,10 +77,20 @@ class Lab:
         )
         page.wait_for_selector(".jp-NotebookPanel .jp-Cell")
         page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+        page.wait_for_function(CONNECTED)
 
     def run(self, page, command: str) -> None:
         """Execute one of JupyterLab's commands, such as "notebook:run-all-cells"."""
+        page.wait_for_function(
+            "command => window.jupyterapp.commands.isEnabled(command)", arg=command
+        )
         page.evaluate("command => void window.jupyterapp.commands.execute(command)", command)
+
+    def run_cell(self, page, index: int) -> None:
+        """Run one cell, wherever the focus is."""
+        select = "index => window.jupyterapp.shell.currentWidget.content.activeCellIndex = index"
+        page.evaluate(select, index)
+        self.run(page, "notebook:run-cell")
 
 
 @pytest.fixture(scope="session")
