@@ -24,27 +24,28 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 
-_HOME = {
-    "Explorer": "explorer",
-    "cam": "maps",
-    "gallery": "pictures",
-    "grad_cam": "maps",
-    "guided_backprop": "maps",
-    "guided_grad_cam": "maps",
-    "heat_row": "pictures",
-    "layer_names": "maps",
-    "load_image": "pictures",
-    "normalize": "maps",
-    "overlay": "pictures",
-    "upsample": "maps",
-}
-__all__ = list(_HOME)
+__all__ = [
+    "Explorer",
+    "cam",
+    "gallery",
+    "grad_cam",
+    "guided_backprop",
+    "guided_grad_cam",
+    "heat_row",
+    "layer_names",
+    "load_image",
+    "normalize",
+    "overlay",
+    "upsample",
+]
+_PICTURES = ("gallery", "heat_row", "load_image", "overlay")
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name not in __all__:
         raise AttributeError(f"module 'camwidgets' has no attribute {name!r}")
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
+    home = "explorer" if name == "Explorer" else "pictures" if name in _PICTURES else "maps"
+    return getattr(import_module(f".{home}", __name__), name)
 
 
 def __dir__() -> list[str]:

@@ -133,7 +133,8 @@ body { margin: 2rem auto; max-width: 48rem; padding: 0 1rem; }
 .cw-controls label { display: grid; grid-template-columns: 3.6rem minmax(4rem, 1fr) auto;
   gap: 0.6rem; align-items: center; min-height: 2rem; }
 .cw-controls input { accent-color: light-dark(#1976d2, #64b5f6); min-width: 0; }
-.cw-controls select { font: inherit; padding: 0.15rem; }
+.cw-controls select { grid-column: 2 / -1; font: inherit; padding: 0.15rem; }
+.cw-controls output:empty { display: none; }
 .cw-controls output { min-width: 4.5em; text-align: right; }
 [[style]]
 </style>

@@ -332,7 +332,7 @@ EXERCISES = (
             ),
             Mistake(
                 lambda a, b: 2 * box_iou(a, b) / (1 + box_iou(a, b)),
-                "That is Dice's coefficient, 2 · overlap over both areas; IoU divides by the union.",
+                "That is Dice's coefficient, 2 · overlap / both areas; IoU divides by the union.",
             ),
             Mistake(
                 lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)),
