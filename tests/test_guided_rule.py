@@ -129,6 +129,13 @@ def by_hand(net: Net, x: Tensor, c: int, rule: str, cap: float = float("inf")) -
 
 one_relu, one_relu6 = nn.ReLU(), nn.ReLU6()
 one_inplace = nn.ReLU(inplace=True)
+
+
+def result_unused(x: Tensor) -> Tensor:
+    x.relu_()
+    return x
+
+
 RELUS = {
     "nn.ReLU": nn.ReLU,
     "nn.ReLU(inplace=True)": partial(nn.ReLU, inplace=True),
@@ -141,6 +148,7 @@ RELUS = {
     "torch.relu_": lambda: torch.relu_,
     "Tensor.relu": lambda: lambda x: x.relu(),
     "Tensor.relu_": lambda: lambda x: x.relu_(),
+    "Tensor.relu_, its result not used": lambda: result_unused,
 }
 RELU6S = {
     "nn.ReLU6": nn.ReLU6,
