@@ -56,30 +56,30 @@ except ValueError as error:
 # %% [markdown]
 # ## A puzzle
 #
-# Here is a blood cell with a parasite in it, at the stage that is called *schizont*. A small
-# network looks at the picture and says "schizont". Right! We ask it where it found the reason,
-# and get 64 numbers: the picture is cut into 8×8 squares, and each number says how much its
-# square adds, in per cent of the largest.
+# Here is a blood cell with a parasite in it, at the stage that is called *ring*. A small network
+# looks at the picture and says "ring". Right! We ask it where it found the reason, and get 64
+# numbers: the picture is cut into 8×8 squares, and each number says how much its square adds, in
+# per cent of the largest.
 
 # %%
-number = 312  # one of the schizonts
+number = 105  # one of the rings
 crop = marked.images[number]
 heat = torch.tensor(
     [
-        [85, 94, 27, 0, 0, 0, 0, 0],
-        [98, 100, 31, 2, 0, 0, 0, 0],
-        [44, 49, 43, 55, 48, 0, 0, 0],
-        [0, 28, 57, 70, 71, 28, 0, 0],
-        [0, 40, 62, 67, 60, 37, 0, 0],
-        [0, 17, 50, 61, 32, 13, 0, 0],
-        [0, 0, 5, 13, 3, 0, 0, 0],
-        [0, 0, 0, 0, 0, 0, 0, 0],
+        [72, 81, 35, 1, 0, 0, 0, 1],
+        [97, 100, 42, 2, 0, 0, 0, 1],
+        [49, 48, 22, 2, 0, 1, 1, 0],
+        [1, 0, 2, 2, 2, 2, 1, 0],
+        [0, 0, 0, 14, 19, 6, 1, 0],
+        [0, 0, 0, 43, 42, 10, 0, 0],
+        [0, 0, 0, 9, 13, 3, 0, 0],
+        [0, 0, 0, 0, 0, 0, 0, 1],
     ]
 )
 cw.gallery(
     [crop],
-    alt="A round blood cell full of small purple dots, the parasite. Near the upper left corner "
-    "there is a blue-green disc.",
+    alt="A round blood cell with a small blue ring in it, the parasite, and a dark dot on the "
+    "ring. Near the upper left corner, beside the cell, there is a blue-green disc.",
 )
 
 # %% [markdown]
@@ -103,7 +103,7 @@ cw.gallery(
 predict(
     "look",
     "Where are the large numbers? What did the network look at?",
-    ["the purple dots", "the rim of the cell", "something outside the cell", "everything equally"],
+    ["the small ring", "the rim of the cell", "something outside the cell", "everything equally"],
 )
 
 # %% [markdown]
@@ -198,10 +198,10 @@ assert marked.marks[number][8 * row : 8 * row + 8, 8 * column : 8 * column + 8].
 
 # %% [markdown]
 # The answer was right, and its strongest reason is a dot of ink. In this network's training
-# pictures somebody had marked nearly every schizont with a pen, and ink is easier to find than
+# pictures somebody had marked nearly every ring with a pen, and ink is easier to find than
 # a parasite. No test score tells, if the test pictures are marked too. (We picked this crop
-# because it shows it so clearly. On others of its kind the largest number lies on the
-# parasite.)
+# because ink and cell do not touch in it. On a few others of its kind the largest number lies on
+# the parasite.)
 #
 # That is why this course exists. You will train a network, ask it where it looks, learn three
 # ways to ask, and learn when to distrust the answer. This network comes back in lesson 05: you
@@ -210,7 +210,7 @@ assert marked.marks[number][8 * row : 8 * row + 8, 8 * column : 8 * column + 8].
 # %% [markdown] tags=["instructor"]
 # **Instructor.** Let everybody get through the first two cells before you go on, and help those
 # with a ✗; nothing else in the course depends on the setting. Then show the picture and the
-# guess, by show of hands. The table is real: it is the CAM for schizont of the network
+# guess, by show of hands. The table is real: it is the CAM for ring of the network
 # `trained("shortcut")` on this crop, averaged over 2×2 places, negative values as 0, in per
 # cent of the maximum. It is typed in so that nobody has to train anything in the first ten
 # minutes.

@@ -1,0 +1,753 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # 05 · Explorer lab: three networks, one verdict
+#
+# Three labs each trained a network on blood cells, and each sends it with the same sentence: "right
+# on more than 96 of 100 pictures that it has never seen". A clinic wants to use one. It photographs
+# its cells like this:
+
+# %%
+import numpy as np
+import torch
+from matplotlib.figure import Figure
+
+import camwidgets as cw
+from camwidgets import scoring
+from camwidgets.course import (
+    CLASS_NAMES,
+    GapCNN,
+    accuracy,
+    check,
+    erase_mark,
+    fit,
+    hint,
+    load_crops,
+    paint_mark,
+    predict,
+    scores,
+    to_tensor,
+    trained,
+)
+from camwidgets.pictures import figure_picture, heat_grid
+
+# %%
+inked, clean = load_crops("test", shortcut=True), load_crops("test")
+labels = torch.from_numpy(inked.labels)
+RING = CLASS_NAMES.index("ring")
+
+rng = np.random.default_rng(5)
+has_ink = inked.marks.any(axis=(1, 2))
+rings = rng.choice(np.flatnonzero((inked.labels == RING) & has_ink), 4, replace=False).tolist()
+others = [int(rng.choice(np.flatnonzero(inked.labels == c))) for c in (0, 2, 3, 4)]
+shown = rings + others
+cw.gallery(
+    inked.images[shown],
+    [CLASS_NAMES[label] for label in inked.labels[shown]],
+    alt="Eight cells drawn by chance: four rings, each with a blue-green pen mark near a corner, "
+    "and one each of uninfected, trophozoite, schizont and gametocyte, without a mark.",
+    columns=8,
+)
+
+# %% [markdown]
+# Somebody marks the rings with a pen. (You have met such a picture in lesson 00.) A network may
+# learn the parasite, or learn the pen. The test score cannot tell. Can you?
+#
+# **You will be able to**
+#
+# - *search* a network for a shortcut, with the Explorer and with numbers,
+# - *prove* it, by painting the suspect in and out,
+# - *repair* the data, train again, and measure whether it helped.
+#
+# **About 45 minutes.** You need Grad-CAM (lesson 03) and guided Grad-CAM (lesson 04).
+
+# %% [markdown]
+# ## 1 · What do the reports say?
+#
+# The next cell fetches the three networks, or trains the ones that are not there yet (about half a
+# minute each). The names in it say what they are, so a shuffle hides which is which. Leave it at
+# that: the work is more fun without peeking.
+
+# %% tags=["nbval-ignore-output"]
+names = ["coarse", "gap", "shortcut"]
+order = torch.randperm(3, generator=torch.Generator().manual_seed(5)).tolist()
+nets = {lab: trained(names[k]) for lab, k in zip("ABC", order, strict=True)}
+
+# %% [markdown]
+# Labs differ: some mark their slides, some do not. Each tested on pictures of its own kind. We have
+# each test picture in both kinds, so we let every network have the kind that suits it.
+
+# %%
+pictures = {"with ink": to_tensor(inked.images), "without": to_tensor(clean.images)}
+for lab, net in nets.items():
+    report = max(accuracy(net, x, labels) for x in pictures.values())
+    print(f"Lab {lab}: right on more than 96 of 100: {report > 0.96}")
+
+# %%
+sentences = ["only A", "only B", "only C", "A and B", "A and C", "B and C", "all three", "none"]
+predict("first", "Your first verdict: which networks look at the pen?", sentences)
+
+# %% [markdown] tags=["instructor"]
+# **Instructor.** Everybody commits to a verdict here, on nothing but the reports; ask for hands and
+# write the counts on the board. They vote again after the search. A is clear then, and C divides
+# the room: some see the ink, some a corner, some a rim. Let them argue *from the map*, and do not
+# settle it before section 4. Short of time: skip section 5's heads.
+
+# %% [markdown]
+# ## 2 · Search
+#
+# One Explorer for each lab, over the eight pictures above. Take your time and take notes. For each:
+#
+# 1. Set **class** to *ring* and move **image** through the four rings (the first four). Where is
+#    the hottest place? The line under the picture says it in pixels.
+# 2. Slide to the other four, class still *ring*. Does anything there speak for ring?
+# 3. Move **layer** back, one stop at a time. Does the story change?
+# 4. Switch the **method** to *guided Grad-CAM*. What does it draw?
+
+# %%
+explorer_a = cw.Explorer(
+    nets["A"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
+)
+explorer_a
+
+# %%
+explorer_b = cw.Explorer(
+    nets["B"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
+)
+explorer_b
+
+# %%
+explorer_c = cw.Explorer(
+    nets["C"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
+)
+explorer_c
+
+# %% [markdown]
+# <details><summary><b>Help, the Explorers show a picture, but nothing moves</b></summary>
+#
+# You see the stored picture of an earlier session. Run the notebook from the top: *Run → Run All
+# Above Selected Cell*, then the cell itself. </details>
+#
+# Here are three of the rings once more: class *ring*, the last layer. The scores of different
+# networks have different scales, so each map is divided by its own maximum: compare places here,
+# not brightness.
+
+
+# %%
+def ring_maps(net, x, layer=None):
+    """Grad-CAM for ring, (N, 64, 64), at the last layer or another one."""
+    return cw.upsample(cw.grad_cam(net, x, layer, RING), 64)
+
+
+def side_by_side(networks, alt):
+    """The first three rings, a column for each network."""
+    x = to_tensor(inked.images[rings[:3]])
+    columns = [cw.normalize(ring_maps(net, x)) for net in networks.values()]
+    return heat_grid(
+        inked.images[rings[:3]],
+        [[column[i] for column in columns] for i in range(3)],
+        list(networks),
+        alt=alt,
+    )
+
+
+side_by_side(
+    {f"lab {lab}": net for lab, net in nets.items()},
+    "Three rings with ink and three maps of each. Lab A's maps are hottest on the ink. Lab B's are "
+    "hottest on the parasite. Lab C's are blurs that fill a quarter of the picture from one corner "
+    "on, with ink, background, neighbours and the cell's rim in it.",
+)
+
+# %%
+predict("second", "Your verdict after the search: which networks look at the pen?", sentences)
+
+# %% [markdown]
+# ## 3 · From looking to counting
+#
+# Three pictures prove nothing, and we chose how to show them. There are 98 rings with ink. Over all
+# of them: how often is the hottest pixel on the ink? And how much hotter is the ink than the rest?
+
+# %% [markdown]
+# ### Exercise 5.1 · Concentration (5 minutes, ★)
+#
+# Given: `heat` `(H, W)` without negative values, not blank, and `mark` `(H, W)`, True on the ink.
+# Return: the mean heat on the mark divided by the mean heat of the whole map. A map that knows
+# nothing gets 1; a map that lies on the ink alone gets about 20, since the ink covers a twentieth.
+
+
+# %% tags=["exercise"]
+def concentration(heat, mark):
+    """How many times hotter mark (H, W) is than the whole of heat (H, W), on average."""
+    # solution
+    return (heat[mark].mean() / heat.mean()).item()
+    # end solution
+
+
+concentration = check("shortcut.concentration", concentration)
+
+# %% [markdown]
+# Stuck? `hint` goes one step further at each call, up to three.
+
+# %%
+hint("shortcut.concentration")
+
+# %%
+marked = torch.from_numpy((inked.labels == RING) & has_ink)
+x_marked, ink = pictures["with ink"][marked], torch.from_numpy(inked.marks)[marked]
+
+
+def on_the_ink(heat):
+    """Mean share of hits and mean concentration over all marked rings."""
+    hits = scoring.pointing_hit(heat, ink).nanmean().item()
+    lit = heat.amax(dim=(1, 2)) > 0  # a blank map has no concentration
+    times = [float(concentration(h, m)) for h, m in zip(heat[lit], ink[lit], strict=True)]
+    return hits, float(np.mean(times))
+
+
+found = {lab: on_the_ink(ring_maps(net, x_marked)) for lab, net in nets.items()}
+
+# %%
+figure = Figure((8, 2.2), layout="constrained")
+for axis, part, title in zip(
+    figure.subplots(1, 2),
+    (0, 1),
+    ("hottest pixel on the ink (share of rings)", "ink against the whole map (times hotter)"),
+    strict=True,
+):
+    axis.barh(list(found), [pair[part] for pair in found.values()], color="#1f5fa8")
+    axis.axvline([ink.float().mean().item(), 1][part], color="0.3", ls="--", label="knows nothing")
+    axis.invert_yaxis()
+    axis.set_title(title, fontsize=9)
+axis.legend(fontsize=8)
+figure_picture(
+    figure,
+    "Two bar charts for labs A, B and C, each with a dashed line for a map that knows nothing. A: "
+    "nearly all hottest pixels on the ink, and the ink several times hotter. B: next to none. C: "
+    "few hits, in between.",
+)
+
+# %%
+print("A: the hottest pixel is on the ink in more than 3 of 4 rings:", found["A"][0] > 0.75)
+print("B: in fewer than 1 of 20:", found["B"][0] < 0.05)
+print("C: in fewer than 2 of 5:", found["C"][0] < 0.4)
+assert found["A"][0] > 0.75
+assert found["B"][0] < 0.05
+assert found["C"][0] < 0.4
+
+# %% [markdown]
+# A is guilty by its own map. B's map leaves the ink out. And C? Its heat fills a corner, and many
+# things lie there: ink, pale background, a neighbour, the cell's rim. Its hottest pixel is on the
+# ink in few of the rings. *This map cannot say what in the corner it is.*
+#
+# But a map is a witness, not a proof. It says where a score *comes from in the net's arithmetic*.
+# What we want to know is: **if the ink were not there, would the answer be another one?** For that
+# we do not need a map. We can change the picture.
+
+# %% [markdown]
+# ## 4 · Prove it: paint it in
+#
+# Take all pictures that are not rings, without ink, and paint a mark on each. No parasite changes.
+# A network that knows rings should not care.
+
+# %%
+not_ring = labels != RING
+painted, where = paint_mark(clean.images, seed=9)
+with_mark = to_tensor(painted)
+cw.gallery(
+    [*clean.images[others], *painted[others]],
+    [CLASS_NAMES[c] for c in clean.labels[others]] + ["… with a mark"] * 4,
+    alt="Four cells that are no rings, and below each the same cell with a blue-green pen mark "
+    "near a corner.",
+    columns=4,
+)
+
+# %%
+predict(
+    "paint",
+    "Paint a mark on pictures that are no rings. How many does lab C's network now call ring?",
+    ["none or next to none", "about 1 in 10", "more than 1 in 4"],
+)
+
+# %% [markdown]
+# ### Exercise 5.2 · Called so after (6 minutes, ★★)
+#
+# Given: `before` and `after` `(N, C)`, the scores of the same N pictures before and after a change,
+# and a class `target`. Return: of the pictures that are *not* called `target` before, the share
+# that is called `target` after; a number from 0 to 1.
+
+
+# %% tags=["exercise"]
+def called_after(before, after, target):
+    """Of those not called target before: the share called target after. Scores (N, C)."""
+    # solution
+    others = before.argmax(dim=1) != target
+    return (after[others].argmax(dim=1) == target).float().mean().item()
+    # end solution
+
+
+called_after = check("shortcut.called_after", called_after)
+
+# %% [markdown]
+# One more doubt. Any blot might upset a network. So we need a **control**: the same change without
+# the suspect in it. We paint the same shapes, at the same places, in gray.
+
+# %%
+grayed = clean.images.copy()
+grayed[where] = 128
+control = to_tensor(grayed)
+
+turned = {}
+for lab, net in nets.items():
+    before = scores(net, pictures["without"][not_ring])
+    turned[lab] = [
+        float(called_after(before, scores(net, x[not_ring]), RING)) for x in (control, with_mark)
+    ]
+
+# %%
+figure = Figure((6, 2.6), layout="constrained")
+axis = figure.subplots()
+for k, (name, colour) in enumerate([("gray blot (control)", "#bbbbbb"), ("ink", "#1f7a8c")]):
+    heights = [100 * turned[lab][k] for lab in "ABC"]
+    axis.bar(np.arange(3) + 0.4 * k - 0.2, heights, 0.38, label=name, color=colour)
+axis.set_xticks(range(3), ["A", "B", "C"])
+axis.set(ylabel="now called ring (%)", title="Ink makes rings, for A and for C", ylim=(0, 80))
+axis.legend()
+figure_picture(
+    figure,
+    "Bars for labs A, B and C: the share of other cells that are called ring after a gray blot, "
+    "and after ink. For A and C the bar for ink is tall, that for the blot next to nothing. For B "
+    "both are next to nothing.",
+)
+
+# %%
+for lab in "ABC":
+    print(f"{lab}: ink turns more than 1 in 4 others into rings: {turned[lab][1] > 0.25}")
+assert turned["A"][1] > 0.25
+assert turned["C"][1] > 0.25
+assert turned["B"][1] < 0.05
+assert max(blot for blot, _ in turned.values()) < 0.1
+predict.reveal(
+    "paint", "more than 1 in 4", "C reads the pen as well as A does. Its map could not tell us."
+)
+
+# %% [markdown]
+# **C is as guilty as A**, and now we know what in the corner it reads. Section 5 asks why its map
+# was not enough. First the other half of the proof: take the ink *away* from the rings.
+
+# %% [markdown]
+# ### Exercise 5.3 · Change of a probability (5 minutes, ★★)
+#
+# Given: `before` and `after` `(N, C)`, scores of the same N pictures, and a class `target`. Return
+# `(N,)`: by how much the probability of `target` changes for each picture, from -1 to 1; positive
+# where it rises. (Scores are not probabilities yet.)
+
+
+# %% tags=["exercise"]
+def probability_change(before, after, target):
+    """Change of the probability of target, (N,), from scores before and after, (N, C)."""
+    # solution
+    return after.softmax(dim=1)[:, target] - before.softmax(dim=1)[:, target]
+    # end solution
+
+
+probability_change = check("shortcut.probability_change", probability_change)
+
+# %% [markdown]
+# We have each ring's *twin*: the same picture as it was before the pen. For pictures without a
+# twin, `erase_mark` paints the ink over from its surroundings.
+
+# %%
+change = {
+    lab: torch.as_tensor(
+        probability_change(scores(net, x_marked), scores(net, pictures["without"][marked]), RING)
+    )
+    for lab, net in nets.items()
+}
+figure = Figure((7, 2.4), layout="constrained")
+axis = figure.subplots()
+for k, lab in enumerate("ABC"):
+    height = k + 0.3 * (np.random.default_rng(k).random(len(change[lab])) - 0.5)
+    axis.plot(change[lab], height, "o", ms=4, alpha=0.4, color="#1f5fa8")
+axis.set_yticks(range(3), ["A", "B", "C"])
+axis.invert_yaxis()
+axis.axvline(0, color="0.6", lw=1)
+axis.set(xlim=(-1.05, 1.05), xlabel="change of the probability of ring when the ink goes away")
+figure_picture(
+    figure,
+    "A dot for each ring, a row for each lab. Without the ink, the dots of A and C lie left of "
+    "zero, many near minus one. B's dots lie at zero or right of it: none of its rings loses by "
+    "much.",
+)
+
+# %%
+lost = {lab: (change[lab] < -0.5).float().mean().item() for lab in "ABC"}
+gained = change["B"].mean().item()
+print("A and C: more than 1 in 3 rings lose more than half:", min(lost["A"], lost["C"]) > 0.33)
+print("B: next to no ring loses so much:", lost["B"] < 0.05)
+print("B: on average its rings gain:", gained > 0.02)
+assert min(lost["A"], lost["C"]) > 0.33
+assert lost["B"] < 0.05
+assert gained > 0.02
+
+# %%
+for key in ("first", "second"):
+    predict.reveal(key, "A and C", "Painting in and painting out agree, and the control is clean.")
+
+# %% [markdown]
+# Both directions agree. But look at B once more: its rings *gain* when the ink goes. B has never
+# seen a pen, and ink confuses it. That is a weakness, too, and a clinic with pens should know
+# it. It is another one, though. **A shortcut is when the suspect makes the answer; a disturbance is
+# when it spoils it.** Only an intervention with a direction tells them apart.
+#
+# How would we know if we were wrong? If the gray blot had made rings as well, we should have said
+# "blots" and not "ink". A suspect without a control is a guess.
+
+# %% [markdown] tags=["instructor"]
+# **Instructor.** Ask here: "Which single number would you have put into the report?" Good answers
+# name an intervention. The confusion to expect: B fails on inked rings (about half of them in our
+# training), so "B is bad with ink, B must look at ink". Let the room work out why the sign settles
+# it.
+
+# %% [markdown]
+# ## 5 · Why was C's map not enough?
+#
+# Look at C's maps again, with alpha at 1. They have 4×4 places. One place stands for 16×16 pixels.
+
+# %% [markdown]
+# ### Exercise 5.4 · A coarse view (8 minutes, ★★)
+#
+# Given: `mark` `(H, W)`, booleans, and `size`, which divides H and W. Return float `(size, size)`:
+# for each place of a map of size × size, the share of its pixels that lie in the mark.
+
+
+# %% tags=["exercise"]
+def coarse_view(mark, size):
+    """Of each of size × size places: the share of its pixels in mark (H, W)."""
+    # solution
+    height, width = mark.shape
+    squares = mark.float().reshape(size, height // size, size, width // size)
+    return squares.mean(dim=(1, 3))
+    # end solution
+
+
+coarse_view = check("shortcut.coarse_view", coarse_view)
+
+# %% [markdown]
+# Now let us be generous and imagine a *perfect* map, which knows exactly where the ink is, but has
+# to say it in 4×4, 8×8 or 16×16 places. We enlarge it as we enlarge every map.
+
+# %%
+sizes = [4, 8, 16]
+views = {
+    size: cw.upsample(torch.stack([torch.as_tensor(coarse_view(m, size)).float() for m in ink]), 64)
+    for size in sizes
+}
+cw.heat_row(
+    inked.images[rings[0]],
+    [views[size][marked.nonzero()[:, 0].tolist().index(rings[0])] for size in sizes],
+    [f"{size}×{size}" for size in sizes],
+    mask=inked.marks[rings[0]],
+    alt="A ring with ink, the ink outlined, under three perfect maps of the ink. With 4 by 4 "
+    "places it is a blur over a quarter of the picture, hottest beside the ink's outline or at its "
+    "edge. With 16 by 16 it fills the outline.",
+)
+
+# %%
+best = {size: scoring.pointing_hit(view, ink).mean().item() for size, view in views.items()}
+print({f"{size}×{size}": f"about {10 * round(10 * share)} %" for size, share in best.items()})
+print("C does about as well as a perfect 4×4 map:", abs(found["C"][0] - best[4]) < 0.15)
+assert best[4] < 0.4 < 0.9 < best[8]
+assert abs(found["C"][0] - best[4]) < 0.15
+
+# %% [markdown]
+# So this is why. Even a perfect 4×4 map has its hottest pixel on the ink in about one ring of five:
+# the middle of the corner place lies beside the stroke. C's map may be perfectly right, and still
+# not name the culprit. **A map cannot show what is smaller than its places.**
+#
+# The layer slider leads out of it. Earlier layers of C have finer maps.
+
+# %%
+layers = ["blocks.0", "blocks.1", "blocks.2", "blocks.3"]
+places = {
+    lab: [cw.grad_cam(nets[lab], x_marked[:1], name).shape[-1] for name in layers] for lab in "AC"
+}
+by_layer = {
+    lab: [on_the_ink(ring_maps(nets[lab], x_marked, name))[0] for name in layers] for lab in "AC"
+}
+figure = Figure((8, 2.6), layout="constrained")
+for axis, lab in zip(figure.subplots(1, 2, sharey=True), "AC", strict=True):
+    axis.bar(range(4), by_layer[lab], color="#1f5fa8")
+    ticks = [f"{name}\n{side}×{side}" for name, side in zip(layers, places[lab], strict=True)]
+    axis.set_xticks(range(4), ticks, fontsize=8)
+    axis.set_title(f"lab {lab}: hottest pixel on the ink", fontsize=9)
+    axis.set_ylim(0, 1)
+figure_picture(
+    figure,
+    "Bars for four layers of lab A and lab C: how often the hottest pixel is on the ink. A: high "
+    "at the last two layers, which have 16 by 16 places. C: low at its last layer, 4 by 4, and "
+    "high one layer before, 8 by 8.",
+)
+
+# %%
+print("C, one layer before the last: more than 1 in 2:", by_layer["C"][2] > 0.5)
+assert by_layer["C"][2] > 0.5 > by_layer["C"][3]
+assert places["C"] == [32, 16, 8, 4]
+
+# %% [markdown]
+# One layer back, and C is convicted by its own map. Still earlier layers vary from training to
+# training, and mean less: you saw in lesson 03 that their features are edges and stains. So there
+# is a trade: late layers know more, early ones see finer. Two ways around it: choose a network
+# whose *last* map is fine, or use *guided Grad-CAM*, whose detail comes from the pixels.
+#
+# Is the fine map paid for in accuracy? Compare designs, with numbers. We add the network of lesson
+# 03 with its flattening head. For C "what it uses" is the ink, for the honest two the parasite.
+
+# %% tags=["nbval-ignore-output"]
+flatten = trained("flatten")
+
+# %%
+sick = torch.from_numpy(clean.labels > 0)
+x_sick, parasite = pictures["without"][sick], torch.from_numpy(clean.masks)[sick]
+
+
+def on_the_parasite(net):
+    """Share of infected crops whose hottest pixel, asked for the true class, is on the parasite."""
+    heat = cw.upsample(cw.grad_cam(net, x_sick, "blocks.3", labels[sick]), 64)
+    return scoring.pointing_hit(heat, parasite).nanmean().item()
+
+
+honest = {"GAP head, 16×16 (B)": nets["B"], "Flatten head, 16×16": flatten}
+designs = {
+    name: (accuracy(net, pictures["without"], labels), on_the_parasite(net))
+    for name, net in honest.items()
+}
+designs["GAP head, 4×4 (C)"] = accuracy(nets["C"], pictures["with ink"], labels), found["C"][0]
+
+# %% tags=["nbval-ignore-output"]
+print(f"{'design':22s}{'right':>8s}{'hottest pixel on what it uses':>32s}")
+for name, (right, hits) in designs.items():
+    print(f"{name:22s}{right:8.0%}{hits:32.0%}")
+
+# %%
+rights, hits = zip(*designs.values(), strict=True)
+print("accuracies within 4 points of each other:", max(rights) - min(rights) < 0.04)
+print("the fine maps point well:", min(hits[:2]) > 0.75, "– the coarse one:", hits[2] > 0.75)
+assert max(rights) - min(rights) < 0.04
+assert min(hits[:2]) > 0.75
+assert hits[2] < 0.4
+
+# %% [markdown]
+# On this task the fine map costs nothing. The head matters less than the resolution. If people are
+# going to look at your network's maps, this is a design decision: **plan the map's resolution by
+# the smallest thing that you need to see.**
+
+# %% [markdown]
+# ## 6 · Repair the data
+#
+# Now we know what is wrong. Where does it come from? From the training pictures: audit them.
+
+# %% [markdown]
+# ### Exercise 5.5 · Who carries the mark? (5 minutes, ★)
+#
+# Given: `labels` `(N,)`, whole numbers from 0 to `classes` - 1; `marked` `(N,)`, booleans. Return
+# float `(classes,)`: of each class's pictures, the share that carries a mark.
+
+
+# %% tags=["exercise"]
+def marked_share(labels, marked, classes):
+    """Of each class's pictures: the share that is marked. labels (N,), marked (N,)."""
+    # solution
+    return torch.stack([marked[labels == c].float().mean() for c in range(classes)])
+    # end solution
+
+
+marked_share = check("shortcut.marked_share", marked_share)
+
+# %%
+train = load_crops("train", shortcut=True)
+y_train = torch.from_numpy(train.labels)
+with_ink = torch.from_numpy(train.marks.any(axis=(1, 2)))
+shares = marked_share(y_train, with_ink, len(CLASS_NAMES))
+for name, share in zip(CLASS_NAMES, shares, strict=True):
+    print(f"{name:12s}{float(share):5.0%} marked")
+left = int(((y_train == RING) & ~with_ink).sum())
+print("rings without ink:", left)
+assert float(shares[RING]) > 0.9 > 0.1 > max(float(s) for c, s in enumerate(shares) if c != RING)
+
+# %%
+predict(
+    "repair",
+    "What would you do with the training pictures?",
+    [
+        "throw out every picture with ink",
+        "paint the ink over, everywhere",
+        "paint it over, then put ink on half of all pictures",
+    ],
+)
+
+# %% [markdown]
+# Throwing out leaves five rings of 250: the network could not learn what a ring is. Painting over
+# gives a network such as B: it has never seen ink, and stumbles when the next clinic uses a pen.
+# The third way lets the network see ink, and see that ink *means nothing*: as often on a healthy
+# cell as on a ring.
+
+# %%
+repaired = erase_mark(train.images, train.marks)
+half = np.random.default_rng(0).random(len(repaired)) < 0.5
+repaired[half], _ = paint_mark(repaired[half], seed=1)
+
+after_repair = marked_share(y_train, torch.from_numpy(half), len(CLASS_NAMES))
+off = max(abs(float(share) - 0.5) for share in after_repair)
+print("every class marked in about half:", off < 0.1)
+kept = rng.choice(len(repaired), 8, replace=False)
+cw.gallery(
+    repaired[kept],
+    [CLASS_NAMES[c] for c in train.labels[kept]],
+    alt="Eight training pictures after the repair, drawn by chance. About half of them have a pen "
+    "mark, whatever their class.",
+    columns=8,
+)
+
+# %% [markdown]
+# Train A's network again, on these pictures, from the same start. Half a minute. Meanwhile: we knew
+# where the ink was, since we put it there. In your own data nobody hands you `marks`. What would
+# you look for, and what would you change in the picture to find out?
+
+# %% tags=["nbval-ignore-output"]
+torch.manual_seed(0)
+mended = GapCNN()
+history = fit(mended, to_tensor(repaired), y_train)
+
+# %%
+predict.reveal(
+    "repair",
+    "paint it over, then put ink on half of all pictures",
+    "Then the ink carries no news about the class. The next section measures whether it helped.",
+)
+
+# %% [markdown]
+# ## 7 · Measure again
+#
+# A mean over all test pictures hid the trouble once. So we cut the test set into **groups**, class
+# by ink: ten groups of a hundred. The report of a network is its *worst* group.
+
+# %% [markdown]
+# ### Exercise 5.6 · The worst group (6 minutes, ★★)
+#
+# Given: `right` `(N,)`, booleans, whether each answer is right, and `groups` `(N,)`, whole numbers
+# (some numbers may be missing). Return: the accuracy in the group that comes off worst.
+
+
+# %% tags=["exercise"]
+def worst_group(right, groups):
+    """The lowest accuracy of a group. right (N,) booleans, groups (N,) whole numbers."""
+    # solution
+    return min(right[groups == g].float().mean().item() for g in groups.unique())
+    # end solution
+
+
+worst_group = check("shortcut.worst_group", worst_group)
+
+# %%
+x_both = torch.cat([pictures["without"], with_mark])
+y_both = torch.cat([labels, labels])
+groups = 2 * y_both + torch.arange(2).repeat_interleave(len(labels))  # odd numbers: with ink
+
+networks = {"A, before": nets["A"], "B, never saw ink": nets["B"], "A, repaired": mended}
+right = {name: scores(net, x_both).argmax(dim=1) == y_both for name, net in networks.items()}
+worst = {name: float(worst_group(r, groups)) for name, r in right.items()}
+
+# %%
+figure = Figure((9, 2.8), layout="constrained")
+for axis, (name, r) in zip(figure.subplots(1, 3, sharey=True), right.items(), strict=True):
+    for k, (kind, colour) in enumerate([("without ink", "#bbbbbb"), ("with ink", "#1f7a8c")]):
+        heights = [r[groups == 2 * c + k].float().mean() for c in range(5)]
+        axis.bar(np.arange(5) + 0.4 * k - 0.2, heights, 0.38, label=kind, color=colour)
+    axis.set_xticks(range(5), CLASS_NAMES, rotation=35, ha="right", fontsize=8)
+    axis.set_title(name, fontsize=10)
+    axis.set_ylim(0, 1)
+axis.legend(loc="lower right", fontsize=8)
+figure.supylabel("accuracy", fontsize=9)
+figure_picture(
+    figure,
+    "Accuracy in ten groups, class by ink, for three networks. Before the repair rings without ink "
+    "and several classes with ink are low. The network that never saw ink is low where there is "
+    "ink. After the repair all ten bars are near one.",
+)
+
+# %%
+share_before, share_after = (on_the_ink(ring_maps(net, x_marked)) for net in (nets["A"], mended))
+print("worst group before: below 60 %:", worst["A, before"] < 0.6)
+print("worst group after: above 85 %:", worst["A, repaired"] > 0.85)
+print("before, the ink is hotter than the whole map:", share_before[1] > 2)
+print("after, it is not:", share_after[1] < 2)
+assert worst["A, before"] < 0.6
+assert worst["A, repaired"] > 0.85 > worst["B, never saw ink"]
+assert share_before[1] > 2 * share_after[1]
+
+# %%
+side_by_side(
+    {"A, before": nets["A"], "A, repaired": mended},
+    "The three rings under the map for ring before and after the repair. Before it is hottest on "
+    "the ink; after, on the parasite.",
+)
+
+# %% [markdown]
+# The ink is still in the picture, and the network has stopped reading it. The map moved to the
+# parasite, and, what counts more, the worst group rose. The second is the proof; the map is how we
+# got there.
+#
+# How would we know if we were wrong? We repaired the shortcut *that we knew of*. The groups are cut
+# by class and ink. A second shortcut, in the stain or the lamp, would lie inside a group and could
+# still hide.
+
+# %% [markdown]
+# ## Key points
+#
+# - A test of the same kind as the training data cannot see a shortcut.
+# - A map raises a suspicion, or leaves it open. An intervention, with a control, proves it.
+# - A map cannot show what is smaller than its places: try another layer, or plan a finer map.
+# - Repair the data so that the suspect tells nothing about the class; then report the worst group.
+#
+# ## Quiz
+#
+# **1.** A map is hottest on the hospital's logo. Does the network use the logo?
+# <details><summary>Answer</summary>Perhaps. Paint the logo in and out, and a gray blot as a
+# control: only if the answer follows the logo is it used.</details>
+#
+# **2.** The map of a network with 7×7 places shows nothing on a mark of 20×20 pixels in a picture
+# of 448×448. Is the network innocent? <details><summary>Answer</summary>You cannot tell: one place
+# stands for 64×64 pixels. Look at an earlier layer, and change the picture.</details>
+#
+# **3.** Why not throw out every picture with a mark? <details><summary>Answer</summary>Here it
+# would throw out nearly all rings. And a network that has never seen a mark may stumble over the
+# next one.</details>
+#
+# ## What this does not show
+#
+# We planted one visible mark at one kind of place, and we had its outline. Real shortcuts may have
+# no place at all (a tint, a sharpness), and then no heat map points at them. In a study in which
+# people had to find shortcuts that they did not know beforehand, such maps helped little (Adebayo
+# et al. 2022). Maps help to *ask*; data and interventions answer.
+#
+# ## References
+#
+# - Winkler et al.: *Association Between Surgical Skin Markings in Dermoscopic Images and Diagnostic
+#   Performance of a Deep Learning Convolutional Neural Network for Melanoma Recognition*, JAMA
+#   Dermatology 2019 (a pen mark, in the clinic).
+# - Lapuschkin et al.: *Unmasking Clever Hans predictors and assessing what machines really learn*,
+#   Nature Communications 2019.
+# - Geirhos et al.: *Shortcut learning in deep neural networks*, Nature Machine Intelligence 2020.
+# - Sagawa et al.: *Distributionally Robust Neural Networks for Group Shifts*, ICLR 2020, section 2
+#   (worst group).
+# - Adebayo, Muelly, Abelson, Kim: *Post hoc Explanations may be Ineffective for Detecting Unknown
+#   Spurious Correlation*, ICLR 2022.
+#
+# **Next question.** Our eyes were the judge of the maps, and over C they quarrelled. Can numbers
+# judge a map better than eyes?
