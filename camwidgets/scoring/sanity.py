@@ -111,6 +111,7 @@ def spearman(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> Tensor:
 
 def _average_ranks(values: Tensor) -> Tensor:
     """Ranks (N, P) scaled to 0..1; those of equal values are averaged."""
+    values = values.contiguous()
     ordered = values.sort(dim=1).values
     below = torch.searchsorted(ordered, values)
     not_above = torch.searchsorted(ordered, values, right=True)

@@ -189,8 +189,8 @@ predict.reveal(
 # <details><summary><b>Help, I get <code>RuntimeError: The size of tensor a (6) must match the
 # size of tensor b (5) at non-singleton dimension 2</code></b></summary>
 #
-# `features * weights` lines up the *last* axes: here 6 columns with 5 weights. Give the weights two
-# more axes, `weights[:, None, None]`, shape `(K, 1, 1)`, or name the axes with `einsum`.
+# `features * weights` lines up the *last* axes: here 6 columns with 5 weights. Give the weights
+# two more axes, `weights[:, None, None]`, shape `(K, 1, 1)`, or name the axes with `einsum`.
 # </details>
 
 # %% [markdown]
@@ -297,11 +297,11 @@ predict.reveal(
     "with bright spots, as bright as the other",
     "Over its own maximum, the hottest place of every map is 1, however little it is.",
 )
-assert pair[1].max() < pair[0].max() / 4
+assert pair[1].max() < pair[0].max() / 3
 
 # %% [markdown]
-# We chose the healthy cell on purpose: the one with the smallest positive peak. Its map has
-# next to no evidence for ring, and normalised it glows like any other. **Normalising hides the
+# We chose the healthy cell on purpose: the one with the smallest positive peak. Its peak is a
+# small part of the other's, and normalised it glows as brightly. **Normalising hides the
 # scale.** When you compare two maps, use one scale, and show the colour bar.
 
 # %% [markdown]

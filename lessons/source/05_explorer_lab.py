@@ -68,7 +68,7 @@ cw.gallery(
 # **About 45 minutes.** You need Grad-CAM (lesson 03) and guided Grad-CAM (lesson 04).
 
 # %% [markdown]
-# ## 1 · What do the reports say?
+# ## What do the reports say?
 #
 # The next cell fetches the three networks, or trains the ones that are not there yet (about half a
 # minute each). The names in it say what they are, so a shuffle hides which is which. Leave it at
@@ -97,10 +97,11 @@ predict("first", "Your first verdict: which networks look at the pen?", sentence
 # **Instructor.** Everybody commits to a verdict here, on nothing but the reports; ask for hands and
 # write the counts on the board. They vote again after the search. A is clear then, and C divides
 # the room: some see the ink, some a corner, some a rim. Let them argue *from the map*, and do not
-# settle it before section 4. Short of time: skip section 5's heads.
+# settle it before the paint is out. Short of time: skip the
+# comparison of heads.
 
 # %% [markdown]
-# ## 2 · Search
+# ## Search
 #
 # One Explorer for each lab, over the eight pictures above. Take your time and take notes. For each:
 #
@@ -168,7 +169,7 @@ side_by_side(
 predict("second", "Your verdict after the search: which networks look at the pen?", sentences)
 
 # %% [markdown]
-# ## 3 · From looking to counting
+# ## From looking to counting
 #
 # Three pictures prove nothing, and we chose how to show them. There are 98 rings with ink. Over all
 # of them: how often is the hottest pixel on the ink? And how much hotter is the ink than the rest?
@@ -250,7 +251,7 @@ assert found["C"][0] < 0.4
 # we do not need a map. We can change the picture.
 
 # %% [markdown]
-# ## 4 · Prove it: paint it in
+# ## Prove it: paint it in
 #
 # Take all pictures that are not rings, without ink, and paint a mark on each. No parasite changes.
 # A network that knows rings should not care.
@@ -337,8 +338,8 @@ predict.reveal(
 )
 
 # %% [markdown]
-# **C is as guilty as A**, and now we know what in the corner it reads. Section 5 asks why its map
-# was not enough. First the other half of the proof: take the ink *away* from the rings.
+# **C is as guilty as A**, and now we know what in the corner it reads. Later we ask why its map was
+# not enough. First the other half of the proof: take the ink *away* from the rings.
 
 # %% [markdown]
 # ### Exercise 5.3 · Change of a probability (5 minutes, ★★)
@@ -415,7 +416,7 @@ for key in ("first", "second"):
 # it.
 
 # %% [markdown]
-# ## 5 · Why was C's map not enough?
+# ## Why was C's map not enough?
 #
 # Look at C's maps again, with alpha at 1. They have 4×4 places. One place stands for 16×16 pixels.
 
@@ -548,7 +549,7 @@ assert hits[2] < 0.4
 # the smallest thing that you need to see.**
 
 # %% [markdown]
-# ## 6 · Repair the data
+# ## Repair the data
 #
 # Now we know what is wrong. Where does it come from? From the training pictures: audit them.
 
@@ -632,7 +633,7 @@ predict.reveal(
 )
 
 # %% [markdown]
-# ## 7 · Measure again
+# ## Measure again
 #
 # A mean over all test pictures hid the trouble once. So we cut the test set into **groups**, class
 # by ink: ten groups of a hundred. The report of a network is its *worst* group.

@@ -1,0 +1,1185 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+# ---
+
+# %% [markdown]
+# # 03 · Grad-CAM: a map for any network
+#
+# A network looked at a field of blood cells and said one number. It knows no classes, no "ring"
+# and no "schizont". Below is a map of that number, in two colours. What do they say?
+
+# %%
+from copy import deepcopy
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+import camwidgets as cw
+from camwidgets.course import (
+    CLASS_NAMES,
+    GapCNN,
+    accuracy,
+    check,
+    fit,
+    hint,
+    load_crops,
+    load_fields,
+    predict,
+    scores,
+    to_tensor,
+    trained,
+)
+from camwidgets.maps import record
+from camwidgets.pictures import figure_picture, heat_grid
+from camwidgets.scoring import mass
+
+# %% tags=["nbval-ignore-output"]
+gap, flatten, count = trained("gap"), trained("flatten"), trained("count")
+
+# %%
+fields = load_fields("test")
+rich = [(c > 0).sum() >= 3 and (c == 0).sum() >= 2 for c in fields.cell_classes]
+chosen = rich.index(True)  # the first field with three infected cells and two others
+field, field_image = fields.images[chosen], to_tensor(fields.images[chosen : chosen + 1])
+number_map = cw.grad_cam(count, field_image, relu=False)[0]
+cw.heat_row(
+    field,
+    [number_map],
+    ["a map of one number"],
+    signed=True,
+    alt="A field of blood cells, and the same field under a map in two colours: strong red patches "
+    "lie on cells that hold a parasite, pale tints elsewhere and along the edge.",
+)
+
+# %% [markdown]
+# **You will be able to**
+#
+# - *build* Grad-CAM from a hook and a gradient, and *prove* that it contains CAM,
+# - *ask* any network for a map: any layer, any class, any number of your own,
+# - *repair* six short programs with the mistakes that Grad-CAM code on the web makes.
+#
+# **About 75 minutes, in three parts.** You need lesson 02: CAM, and why it wants GAP + linear.
+# The clinic at the end has six patients of two or three minutes each; you may keep some for later.
+
+# %% [markdown] tags=["instructor"]
+# **Instructor.** Three parts of about 25 minutes: *one weight per map* (exercises 3.1 to 3.4),
+# *any score* (3.5 to 3.8), *no classes, and a clinic* (3.9, film, six patients). Break after part
+# one or two. Short of time: leave 3.3 to its reference and give each table one patient of the
+# clinic. Ask first: "If nobody told it what a cell is, what could red mean?" Collect, do not
+# resolve.
+
+# %% [markdown]
+# # Part one: a weight is a slope
+#
+# ## Where does CAM stop?
+#
+# CAM reads its weights off the last layer. `FlattenCNN` has the same four blocks as your net and
+# another end: pool to 4×4, flatten, linear, ReLU, linear. We take one cell that both nets get
+# right.
+
+# %%
+test = load_crops("test")
+images, labels = to_tensor(test.images), torch.from_numpy(test.labels)
+y_gap, y_flat = scores(gap, images), scores(flatten, images)
+both = (y_gap.argmax(dim=1) == labels) & (y_flat.argmax(dim=1) == labels)
+TROPHO = CLASS_NAMES.index("trophozoite")
+first = int(((labels == TROPHO) & both).nonzero()[0])
+x, picture, mask = images[first : first + 1], test.images[first], test.masks[first]
+try:
+    cw.cam(flatten, x)
+except ValueError as error:
+    print(error)
+
+# %%
+predict(
+    "weights",
+    "In FlattenCNN, how many weights lead from ONE feature map, pooled to 4×4, to ONE unit of the "
+    "next layer?",
+    ["1", "4", "16", "64"],
+)
+
+# %%
+first_linear = flatten.classifier[2]
+print("weights of one unit:", first_linear.in_features, "for 64 feature maps")
+assert first_linear.in_features == 16 * 64
+predict.reveal("weights", "16", "One for each position: no map has a weight of its own any more.")
+
+# %% [markdown]
+# So $w_k^c$ is gone. But what *was* it? In the GAP net it said how fast the score $y^c$ rises
+# when feature map k rises. That is a slope, and a slope exists for any head: the gradient.
+
+# %% [markdown]
+# ## How do we get inside?
+#
+# A **forward hook** is a function that PyTorch calls each time a layer has run, with the layer,
+# its inputs and its output. We keep the output, run the net once, and take the hook away again.
+# Then `torch.autograd.grad` gives the slope of one logit for every value we kept.
+
+# %%
+kept = []
+hook = gap.blocks[3].register_forward_hook(lambda module, inputs, output: kept.append(output))
+y = gap(x)
+hook.remove()
+
+features = kept[0]
+(gradient,) = torch.autograd.grad(y[0, TROPHO], features)
+for name, tensor in {"logits": y, "features": features, "gradient": gradient}.items():
+    print(name, tuple(tensor.shape))
+
+# %%
+predict(
+    "slopes",
+    "The gradient for one feature map of the GAP net is a table of 16×16 numbers. How many "
+    "different numbers stand in it?",
+    ["1", "about a dozen", "256"],
+)
+
+# %%
+weight = gap.classifier.weight.detach()[TROPHO]
+one_number = torch.allclose(gradient, gradient.mean(dim=(2, 3), keepdim=True), atol=1e-8)
+print("each table holds one number, repeated:", one_number)
+print("that number is w / (h·w):", torch.allclose(gradient[0, :, 0, 0], weight / 256, atol=1e-6))
+assert one_number
+assert torch.allclose(gradient[0, :, 0, 0], weight / 256, atol=1e-6)
+predict.reveal(
+    "slopes", "1", "GAP treats all positions alike, so one step up counts the same anywhere."
+)
+
+# %% [markdown]
+# There is the CAM weight again, divided by the 256 positions. Nobody read it off a layer.
+
+# %% [markdown]
+# ### Exercise 3.1 · One weight for each map (3 minutes, ★)
+#
+# In other nets the table holds different numbers. Grad-CAM takes their mean (Selvaraju et al.
+# 2017, equation 1): $\alpha_k^c = \frac{1}{Z}\sum_i\sum_j \frac{\partial y^c}{\partial
+# A^k_{ij}}$, with $Z = h \cdot w$.
+#
+# Given: `gradient` `(K, h, w)`. Return: the weights, `(K,)`. They have both signs: a map may
+# speak for the class or against it.
+
+
+# %% tags=["exercise"]
+def alpha_weights(gradient):
+    """One weight per feature map: the mean of its gradient (K, h, w) over the positions, (K,)."""
+    # solution
+    return gradient.mean(dim=(1, 2))
+    # end solution
+
+
+alpha_weights = check("grad_cam.alpha_weights", alpha_weights)
+
+# %% [markdown]
+# A mean of slopes is a short story about a long one: it holds for a small step, from this image.
+
+# %% [markdown]
+# ### Exercise 3.2 · The map (4 minutes, ★★)
+#
+# Equation 2: $L^c = \mathrm{ReLU}\left(\sum_k \alpha_k^c A^k\right)$. First the sum, with all its
+# signs; then ReLU.
+#
+# Given: `features` `(K, h, w)` and `alpha` `(K,)`. Return: the map `(h, w)`, never negative. It
+# should look like the maps of lesson 02 with their blue half cut off.
+
+
+# %% tags=["exercise"]
+def heat_map(features, alpha):
+    """ReLU of the weighted sum of the feature maps (K, h, w) with weights (K,): (h, w)."""
+    # solution
+    return torch.einsum("k,kij->ij", alpha, features).relu()
+    # end solution
+
+
+heat_map = check("grad_cam.heat_map", heat_map)
+
+
+# %%
+def floats(answer):
+    """An exercise's answer, however it was written, as a float tensor without a graph."""
+    if isinstance(answer, (list, tuple)):
+        return torch.stack([floats(part) for part in answer])
+    return torch.as_tensor(answer).detach().float()
+
+
+heat = floats(heat_map(features[0].detach(), floats(alpha_weights(gradient[0]))))
+cw.heat_row(
+    picture,
+    [heat],
+    ["Grad-CAM, trophozoite"],
+    mask=mask,
+    alt="A cell with a trophozoite, its outline drawn, and the same cell under its Grad-CAM map: "
+    "the warm patch lies on or beside the parasite.",
+)
+
+# %% [markdown]
+# It looks like lesson 02. If we were wrong, the next cells would tell: looking alike proves
+# nothing.
+
+# %% [markdown]
+# ### Exercise 3.3 · As large as the picture (4 minutes, ★★)
+#
+# Much code on the web writes 224 here. Your crops are 64×64, the fields 128×128, and a photograph
+# is seldom square.
+#
+# Given: `heats` `(N, h, w)` and `images` `(N, C, H, W)`. Return: the maps at the images' size,
+# `(N, H, W)`, bilinear with `align_corners=False`. The values stay: nothing gets sharper.
+
+
+# %% tags=["exercise"]
+def upsample_to(heats, images):
+    """Maps (N, h, w) enlarged to the size of the images (N, C, H, W), bilinear: (N, H, W)."""
+    # solution
+    size = images.shape[2:]
+    return F.interpolate(heats[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+    # end solution
+
+
+upsample_to = check("grad_cam.upsample_to", upsample_to)
+
+# %%
+large = floats(upsample_to(heat[None], x))
+same = torch.allclose(large[0], cw.upsample(heat, 64), atol=1e-5)
+print(tuple(large.shape), "as cw.upsample:", same)
+
+# %% [markdown]
+# <details><summary><b>Help, I get
+# <code>ValueError: Input and output must have the same number of spatial dimensions, but got
+# input with spatial dimensions of [16] and output size of (64, 64)</code></b></summary>
+#
+# `F.interpolate` takes (N, channels, h, w). Your maps have no channels: give them one with
+# `heats[:, None]`, and take it away again at the end with `[:, 0]`.
+# </details>
+
+# %% [markdown]
+# ### Exercise 3.4 · Hook and gradient in one function (8 minutes, ★★★)
+#
+# Put hook, forward pass and gradient from above into one function, for any model, any layer and
+# any number of images.
+# `model.get_submodule("blocks.3")` finds a layer by its dotted name.
+#
+# Given: `model`, `images` `(N, C, H, W)`, `layer` (a name), `target` (a class). Return: the
+# features and the gradient of the logit of class `target`, both `(N, K, h, w)`. Leave no hook
+# behind.
+
+
+# %% tags=["exercise"]
+def features_and_gradient(model, images, layer, target):
+    """Features of a layer and the gradient of the target's logit there, each (N, K, h, w)."""
+    # solution
+    kept = []
+    module = model.get_submodule(layer)
+    hook = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    output = model(images)
+    hook.remove()
+    (gradient,) = torch.autograd.grad(output[:, target].sum(), kept[0])
+    return kept[0].detach(), gradient
+    # end solution
+
+
+features_and_gradient = check("grad_cam.features_and_gradient", features_and_gradient)
+
+# %%
+hint("grad_cam.features_and_gradient")  # run it again for the next step
+
+# %% [markdown]
+# Why may we sum over the images? Because in eval mode no image influences another one's logit:
+# the gradient of the sum holds each image's own gradient.
+#
+# <details><summary><b>Help, I get
+# <code>RuntimeError: grad can be implicitly created only for scalar outputs</code></b></summary>
+#
+# `autograd.grad` wants one number. `output[:, target]` holds one per image: add `.sum()`.
+# </details>
+#
+# <details><summary><b>Help, I get
+# <code>RuntimeError: element 0 of tensors does not require grad and does not have a
+# grad_fn</code></b></summary>
+#
+# The forward pass ran under `torch.no_grad()`, or you detached the features before you asked for
+# the gradient. Detach at the end.
+# </details>
+#
+# <details><summary><b>Help, I get
+# <code>RuntimeError: The differentiated Tensor at index 0 appears to not have been used in the
+# graph</code></b></summary>
+#
+# You asked for the gradient with respect to a copy, such as `kept[0].clone()`, that the score
+# never saw. Ask with respect to the very tensor that the hook was given.
+# </details>
+
+# %% [markdown]
+# ## Is it CAM?
+#
+# Now the proof, on ten test cells taken by a rule (each fiftieth). Your four functions against
+# `cw.cam`, which reads the weights off the last layer and knows no gradient.
+
+# %%
+ten = images[::50]
+A, g = features_and_gradient(gap, ten, "blocks.3", TROPHO)
+pairs = zip(floats(A), floats(g), strict=True)
+mine = floats([heat_map(a, floats(alpha_weights(slope))) for a, slope in pairs])
+
+cam = cw.cam(gap, ten, target=TROPHO) / 256
+theirs = cw.grad_cam(gap, ten, target=TROPHO, relu=False)
+print("your Grad-CAM is the ReLU of CAM / (h·w):", torch.allclose(mine, cam.relu(), atol=1e-5))
+print("cw.grad_cam without ReLU is CAM / (h·w):", torch.allclose(theirs, cam, atol=1e-5))
+assert torch.allclose(mine, cam.relu(), atol=1e-5)
+assert torch.allclose(theirs, cam, atol=1e-5)
+
+# %% [markdown]
+# On a GAP net, Grad-CAM *is* CAM, up to a constant and ReLU. And it does not need the GAP net.
+
+# %% [markdown] tags=["instructor"]
+# **Instructor.** People get stuck on two things. (1) "Why sum the logits of different images?"
+# Draw two images and two logits with no arrow across; in train mode there *are* arrows (batch
+# norm), see the clinic. (2) "Gradient with respect to what?" Not the weights, not the pixels: the
+# layer's output. Good place for a break.
+
+# %% [markdown]
+# # Part two: any layer, any head, any score
+#
+# ## What does the Flatten net look at?
+#
+# `cw.layer_names` lists every layer that gives a map. The last one of this net is its pooling
+# layer.
+
+# %%
+names = cw.layer_names(flatten, x)
+print("the last three:", names[-3:])
+coarse = cw.grad_cam(flatten, x, "classifier.0", TROPHO)
+finer = cw.grad_cam(flatten, x, "blocks.3", TROPHO)
+cw.heat_row(
+    picture,
+    [cw.normalize(coarse)[0], cw.normalize(finer)[0]],
+    ["classifier.0: 4×4", "blocks.3: 16×16"],
+    mask=mask,
+    alt="The cell and two maps of the same score, each divided by its maximum: at 4 by 4 one broad "
+    "blob, at 16 by 16 a smaller one.",
+)
+
+# %% [markdown]
+# A 4×4 map has 16 positions for the whole picture: one covers 16×16 pixels, about as much as a
+# whole ring. Enlarging it makes a soft blob, and the softness is ours. A blob of this size can
+# neither show nor deny that the net looks at the parasite rather than at the cell.
+
+# %% [markdown]
+# ## What does the mean throw away?
+#
+# A ReLU net is linear in small regions: features times slopes, summed over all positions, give
+# back the score (up to a constant from the biases). Grad-CAM replaces the slopes of a map by
+# their mean. How much of that sum survives?
+
+
+# %%
+def lost_share(model, layer):
+    """How far the sum with mean slopes is off the sum with the true ones: median of 40 cells."""
+    cells = torch.arange(100, 500, 10)  # each tenth infected cell, asked for its own class
+    recording = record(model, images[cells], [layer])
+    A, slopes = recording.features[layer], recording.gradients(labels[cells])[layer]
+    exact = (A * slopes).sum(dim=(1, 2, 3))
+    with_mean = (A * slopes.mean(dim=(2, 3), keepdim=True)).sum(dim=(1, 2, 3))
+    return ((exact - with_mean) / exact).abs().median().item()
+
+
+lost = {"GAP net": lost_share(gap, "blocks.3"), "Flatten net": lost_share(flatten, "blocks.3")}
+for name, share in lost.items():
+    print(f"{name}: off by more than a third of the score's sum: {share > 1 / 3}")
+assert lost["GAP net"] < 0.001
+assert lost["Flatten net"] > 1 / 3
+
+# %% [markdown]
+# In the GAP net the mean loses nothing; that was the proof above. In the Flatten net it loses
+# much: there a position's slope depends on where it is, and the mean forgets that. So this map is
+# not the score spread out. It is a linear story, averaged, told at one point. It can still be a
+# useful one.
+
+# %% [markdown]
+# ## Which layer, which class?
+#
+# Nothing ties us to the last layer or to the winning class. Here is every block and every class.
+# Each column is a layer of the GAP net and has a scale of its own: all five classes divided by
+# the column's maximum.
+
+# %%
+layers = [f"blocks.{i}" for i in range(4)]
+grid = [torch.cat([cw.grad_cam(gap, x, layer, c) for c in range(5)]) for layer in layers]
+grid = [maps / maps.max().clamp(min=1e-30) for maps in grid]
+heat_grid(
+    [picture] * 5,
+    [[maps[c] for maps in grid] for c in range(5)],
+    layers,
+    rows=CLASS_NAMES,
+    alt="Five rows for the classes, four columns for the layers. The early layers show frames, "
+    "stain or nothing; the last layer shows blobs, the one for trophozoite near the parasite.",
+)
+
+# %%
+some = torch.arange(100, 500, 5)  # each fifth infected cell, asked for its own class
+last = cw.upsample(cw.grad_cam(gap, images[some], "blocks.3", labels[some]), 64)
+on_parasite = mass(last, test.masks[some]).nanmean()
+area = test.masks[some].mean()  # what a map that knows nothing would put there
+print("last layer: over 1.5 times what the area would get:", bool(on_parasite > 1.5 * area))
+assert on_parasite > 1.5 * area
+
+# %% [markdown]
+# Early layers are hard to read. Their feature maps are edges and stains, and one mean slope for
+# each says little about them. A frame that glows is the zero padding, not blood. A panel marked
+# **blank** has a weighted sum that is nowhere positive, so ReLU leaves zeros: "at this layer, on
+# average, nothing speaks for this class". Do not stretch it until something glows, and do not
+# choose the layer that shows what you hoped for.
+
+# %% [markdown]
+# ## Is a map an argument?
+#
+# One row asks for the five classes on one scale. The other divides each map by its own maximum,
+# as much plotting code does.
+
+# %%
+five = torch.cat([cw.grad_cam(flatten, x, "blocks.3", c) for c in range(5)])
+heat_grid(
+    [picture, picture],
+    [list(five / five.max()), list(cw.normalize(five))],
+    CLASS_NAMES,
+    rows=["one scale", "each on its own"],
+    alt="Two rows of five maps. On one scale the classes differ in strength; with each map on its "
+    "own scale every class that is not blank glows as brightly as the right one.",
+)
+
+# %% [markdown]
+# A wrong class has its hottest place too, and on its own scale it glows as brightly as the right
+# one. The map answers "*if* the score of this class rose, where from?". It does not say that the
+# class is there. A map of a wrong class is not an argument; neither is a map of the right one.
+
+# %% [markdown]
+# ### Exercise 3.5 · A whole batch (5 minutes, ★★)
+#
+# Given: `features` and `gradients`, both `(N, K, h, w)`. Return: the Grad-CAM maps `(N, h, w)`.
+# `einsum` names the axes: n for the image, k for the map, i and j for the position. Try it on a
+# batch of one in your head, too.
+
+
+# %% tags=["exercise"]
+def batch_maps(features, gradients):
+    """Grad-CAM of every image: features and gradients (N, K, h, w) to maps (N, h, w)."""
+    # solution
+    alpha = gradients.mean(dim=(2, 3))
+    return torch.einsum("nk,nkij->nij", alpha, features).relu()
+    # end solution
+
+
+batch_maps = check("grad_cam.batch_maps", batch_maps)
+
+# %% [markdown]
+# A batch is how you look at many: not the best six, but six drawn by a seed.
+
+# %%
+six = np.random.default_rng(3).choice(np.arange(100, 500), 6, replace=False)
+y_six = y_flat[six].argmax(dim=1)
+recording = record(flatten, images[six], ["blocks.3"])
+A, g = recording.features["blocks.3"].detach(), recording.gradients(y_six)["blocks.3"]
+heats = cw.normalize(floats(batch_maps(A, g)))
+overlays = [cw.overlay(test.images[i], heats[n], colormap="inferno") for n, i in enumerate(six)]
+verdicts = ["right" if right else "wrong" for right in y_six == labels[six]]
+cw.gallery(
+    [*test.images[six], *overlays],
+    [*(CLASS_NAMES[c] for c in labels[six]), *verdicts],
+    columns=6,
+    alt="Six infected cells drawn at random, and below each its map for the net's answer, each on "
+    "a scale of its own. Most maps touch the parasite; some are warm beside it.",
+)
+
+# %% [markdown]
+# ## Which of the two, and why?
+#
+# Take the test cell on which the Flatten net is least sure: the smallest gap between its two
+# highest logits. A map of each class shows what they share. We want what tells them apart.
+
+# %%
+top = y_flat.topk(2, dim=1)
+unsure = int((top.values[:, 0] - top.values[:, 1]).argmin())
+a, b = top.indices[unsure].tolist()
+doubt = images[unsure : unsure + 1]
+
+# %% [markdown]
+# ### Exercise 3.6 · A score of your own (2 minutes, ★)
+#
+# `cw.grad_cam` takes any function of the model's output as its target, one score per image.
+#
+# Given: `output` `(N, classes)`, classes `a` and `b`. Return: by how much a's logit lies above
+# b's, `(N,)`.
+
+
+# %% tags=["exercise"]
+def difference(output, a, b):
+    """Logit of class a minus logit of class b, for logits (N, classes): (N,)."""
+    # solution
+    return output[:, a] - output[:, b]
+    # end solution
+
+
+difference = check("grad_cam.difference", difference)
+
+
+# %%
+def signed(target):
+    return cw.grad_cam(flatten, doubt, "blocks.3", target, relu=False)[0]
+
+
+map_a, map_b, map_ab = signed(a), signed(b), signed(lambda y: y[:, a] - y[:, b])
+print("signed maps subtract like their scores:", torch.allclose(map_a - map_b, map_ab, atol=1e-4))
+assert torch.allclose(map_a - map_b, map_ab, atol=1e-4)
+cw.heat_row(
+    test.images[unsure],
+    [map_a, map_b, map_ab],
+    ["first choice", "second choice", "first minus second"],
+    signed=True,
+    mask=test.masks[unsure],
+    alt="The cell the net is least sure of, and three maps in red and blue: its first choice, its "
+    "second choice, and their difference. Red in the last speaks for the first choice.",
+)
+
+# %% [markdown]
+# The last panel is the question that was close. Red pulls to the first choice, blue to the
+# second. The subtraction is exact because everything up to ReLU is linear in the score; after
+# ReLU it is not. `signed(lambda y: difference(y, a, b))` gives the same panel, if your function
+# returns a tensor that kept its graph: a list of floats has no slope.
+
+# %% [markdown]
+# ## What speaks against a class?
+#
+# Back to the trophozoite. The Flatten net does not call that cell "uninfected". What holds it
+# back?
+#
+# ### Exercise 3.7 · The counterfactual map (4 minutes, ★★)
+#
+# Grad-CAM's ReLU hides what lowers the score. Turn the sign of the gradient and it comes to
+# light. The paper calls that a *counterfactual* map: what would have to go for the score to rise.
+#
+# Given: `features` and `gradient`, both `(K, h, w)`. Return: the map of what lowers the score,
+# `(h, w)`, never negative. `alpha_weights` and `heat_map` are ready; if yours give back lists or
+# arrays, `floats(...)` makes tensors of them.
+
+
+# %% tags=["exercise"]
+def counterfactual(features, gradient):
+    """Grad-CAM with the gradient's sign turned, from features and gradient (K, h, w): (h, w)."""
+    # solution
+    return heat_map(features, alpha_weights(-gradient))
+    # end solution
+
+
+counterfactual = check("grad_cam.counterfactual", counterfactual)
+
+# %%
+CLEAN = CLASS_NAMES.index("uninfected")
+A, g = features_and_gradient(flatten, x, "blocks.3", CLEAN)
+against = floats(counterfactual(floats(A)[0], floats(g)[0]))
+both_signs = cw.grad_cam(flatten, x, "blocks.3", CLEAN, relu=False)[0]
+same = torch.allclose(against, (-both_signs).relu(), atol=1e-4)
+print("the negative part of the signed map:", same)
+assert same
+cw.heat_row(
+    picture,
+    [both_signs.relu(), against],
+    ['for "uninfected"', 'against "uninfected"'],
+    mask=mask,
+    alt="The trophozoite and two maps on one scale. For uninfected: the red of the cell. Against "
+    "uninfected: a patch on the parasite and beside it.",
+)
+
+# %%
+signed_maps = cw.grad_cam(flatten, images[some], "blocks.3", CLEAN, relu=False)
+on_parasite = mass(cw.upsample((-signed_maps).relu(), 64), test.masks[some]).nanmean()
+print("against: over twice what the area would get:", bool(on_parasite > 2 * area))
+assert on_parasite > 2 * area
+
+# %% [markdown]
+# The parasite would have to go; that agrees with common sense, and on 80 cells with the masks. Yet
+# nothing here is new: it is the blue half of the signed map, with a sign of its own. So this
+# course stores signed maps and applies ReLU last. "Would have to go" is a guess, too: to know,
+# take it away and look at the score. Lesson 05 does.
+
+# %% [markdown]
+# ## Why logits and not probabilities?
+#
+# Softmax ends between 0 and 1, and people like percentages. Let us ask for the gradient of the
+# probability instead.
+
+# %%
+predict(
+    "softmax",
+    "The net is 99.9 % sure of a class. The slope of that probability, compared with the slope of "
+    "the logit, is …",
+    ["about the same", "about ten times smaller", "about a thousand times smaller"],
+)
+
+# %% [markdown]
+# ### Exercise 3.8 · The slope of a softmax (5 minutes, ★★)
+#
+# Let p be the softmax of class `target`, and y its logit. How fast does p rise with y?
+#
+# Given: `output`, logits `(N, classes)`, and `target`. Return: dp/dy, one factor per image,
+# `(N,)`. A formula or autograd, as you like.
+
+
+# %% tags=["exercise"]
+def softmax_factor(output, target):
+    """Derivative of the softmax of class target by its own logit, for logits (N, classes): (N,)."""
+    # solution
+    p = output.softmax(dim=1)[:, target]
+    return p * (1 - p)
+    # end solution
+
+
+softmax_factor = check("grad_cam.softmax_factor", softmax_factor)
+
+# %%
+nearly_sure = torch.tensor([[0.0, 0.0, np.log(1998.0)]]).float()  # 99.9 % for class 2
+factor = floats(softmax_factor(nearly_sure, 2))[0]
+print(f"at 99.9 %: {factor:.4f}")
+p = y_flat.softmax(dim=1).amax(dim=1)
+print("on the test cells the median factor is below 0.05:", bool((p * (1 - p)).median() < 0.05))
+assert (p * (1 - p)).median() < 0.05
+predict.reveal(
+    "softmax",
+    "about a thousand times smaller",
+    "p (1 - p) is 0.999 · 0.001: softmax is flat where it is sure.",
+)
+
+# %%
+surest = int((p * (labels == TROPHO)).argmax())
+sure = images[surest : surest + 1]
+by_logit = cw.grad_cam(flatten, sure, "blocks.3", TROPHO)[0]
+by_softmax = cw.grad_cam(flatten, sure, "blocks.3", lambda y: y.softmax(dim=1)[:, TROPHO])[0]
+cw.heat_row(
+    test.images[surest],
+    [by_logit, by_softmax],
+    ["slope of the logit", "slope of the softmax"],
+    alt="The trophozoite of which the net is surest, and two maps on one scale: the logit's map is "
+    "warm, the softmax's map is empty.",
+)
+
+# %% [markdown]
+# The surer the net, the emptier its softmax map. Put on a scale of its own it glows again, but
+# then it mixes in the slopes of all the other classes and, at the end, rounding noise. So:
+# logits.
+
+# %% [markdown] tags=["instructor"]
+# **Instructor.** Second place for a break. If the room is quick: ask what log-softmax would do
+# (its own-logit slope is 1 - p, so it fades too). If it is slow: skip 3.8 and show the two maps
+# alone.
+
+# %% [markdown]
+# # Part three: no classes at all
+#
+# ## Where does a number come from?
+#
+# `CountCNN` says how many infected cells a field holds. Its output is one number y, so there is
+# nothing to choose: the score is y. Here is the opening picture again, without ReLU, with it, and
+# the part that it hides.
+
+# %%
+after_relu, hidden = number_map.relu(), (-number_map).relu()
+cw.heat_row(
+    field,
+    [number_map / number_map.max(), after_relu / number_map.max(), -hidden / hidden.max()],
+    ["both signs", "after ReLU", "what ReLU hid, own scale"],
+    signed=True,
+    mask=fields.parasites[chosen],
+    alt="The field under three maps. With both signs and after ReLU: red on infected cells. The "
+    "part that ReLU hid, on a scale of its own: blue along the edge and on clean cells.",
+)
+
+# %%
+forty, truth = to_tensor(fields.images[:40]), torch.from_numpy(fields.counts[:40])
+y_fields = scores(count, forty)
+baseline = (truth - truth.mean()).abs().mean()  # the error of one who always says the mean
+better = bool((y_fields - truth).abs().mean() < 0.8 * baseline)
+print("nearer than always saying the mean:", better)
+
+maps = cw.grad_cam(count, forty, relu=False)
+exact = torch.allclose(maps.sum(dim=(1, 2)), y_fields, atol=1e-2)
+print("each signed map adds up to its number:", exact)
+hidden_share = (-maps).relu().sum(dim=(1, 2)) / y_fields.abs()
+print("ReLU hides over a tenth of most numbers:", bool(hidden_share.median() > 0.1))
+assert better
+assert exact
+assert hidden_share.median() > 0.1
+
+# %% [markdown]
+# So that is what the colours say: red adds to the count, blue takes away. For "which class?" ReLU
+# may be a fair choice, since blue often belongs to the rivals. For "how many?" it hides what was
+# taken away; the prints above are about forty fields. A parasite that stays pale was missed. A
+# tinted edge is the zero padding, which the net also counts with. (The sum is exact because this
+# net ends in one map, `density`, and adds it up.)
+
+# %%
+predict(
+    "per cell",
+    "We add the map up inside each cell's outline, then draw one infected and one clean cell. How "
+    "often has the infected one the larger sum?",
+    ["half of the time", "three times in four", "nearly always"],
+)
+
+# %%
+fine = cw.upsample(maps, 128) / 16  # 16 pixels share what one position had
+cells = torch.from_numpy(fields.cells[:40])
+sums, infected = [], []
+for i, kinds in enumerate(fields.cell_classes[:40]):
+    for k, kind in enumerate(kinds, start=1):
+        sums.append(fine[i][cells[i] == k].sum().item())
+        infected.append(kind > 0)
+sums, infected = np.array(sums), np.array(infected)
+
+# %%
+figure, axis = plt.subplots(figsize=(6, 2.4), layout="constrained")
+for name, which in {"clean cells": ~infected, "infected cells": infected}.items():
+    axis.hist(sums[which], bins=np.arange(-0.5, 1.6, 0.05), alpha=0.7, label=name)
+axis.set(xlabel="sum inside one cell", ylabel="cells", title="infected cells add more, not 1 each")
+axis.legend()
+figure_picture(
+    figure,
+    alt="Two heaps: clean cells lie near zero or a little below, infected cells spread to the "
+    "right of them.",
+)
+
+# %%
+won = (sums[infected][:, None] > sums[~infected]).mean()
+outside = (fine * (cells == 0)).sum(dim=(1, 2)).abs().mean().item()
+print("the infected cell has more in over nine of ten pairs:", bool(won > 0.9))
+print("over a quarter of the number lies outside every cell:", outside > y_fields.mean().item() / 4)
+assert won > 0.9
+assert outside > y_fields.mean() / 4
+predict.reveal(
+    "per cell",
+    "nearly always",
+    "Nobody told the net what a cell is; it learned that from whole fields and their numbers.",
+)
+
+# %% [markdown]
+# It would be a fine story if each infected cell added one. Read the axis: they do not. And over a
+# quarter of the number lies outside every cell: soft rims, background, the edge of the field. Only
+# the total was ever compared with the truth, so the net is free to put it there. A map is not a
+# list of counted cells.
+
+# %% [markdown]
+# ### Exercise 3.9 · A target of your own (3 minutes, ★)
+#
+# "Why is the answer near 3?" needs a score that is highest where the net says 3.
+#
+# Given: `output` `(N,)` and `count`, a number t. Return: $-(y - t)^2$ for each image, `(N,)`, so
+# 0 where the net says t and below 0 everywhere else.
+
+
+# %% tags=["exercise"]
+def near_count(output, count):
+    """Minus the squared distance of the predictions (N,) from a number: (N,)."""
+    # solution
+    return -((output - count) ** 2)
+    # end solution
+
+
+near_count = check("grad_cam.near_count", near_count)
+
+# %%
+predict(
+    "near",
+    "We ask for a map of -(y - t)², with t exactly what the net says. We see …",
+    ["the same map as for y", "the same map, colours swapped", "a blank map"],
+)
+
+# %%
+said = scores(count, field_image).item()
+near = [
+    cw.grad_cam(count, field_image, target=lambda y, t=t: -((y - t) ** 2), relu=False)[0]
+    for t in (said - 2, said, said + 2)
+]
+near[1] = near[1] * (near[1].abs() > 1e-4)  # rounding noise of y - t
+cw.heat_row(
+    field,
+    near,
+    ["t two below y", "t = y: at the top", "t two above y"],
+    signed=True,
+    alt="Three maps of the distance to a number. For a number below the prediction the infected "
+    "cells are blue, for one above they are red, and in between the map is blank.",
+)
+
+# %%
+assert not near[1].any()
+assert torch.allclose(near[2], 4 * number_map, atol=1e-3)
+assert torch.allclose(near[0], -4 * number_map, atol=1e-3)
+predict.reveal("near", "a blank map", "On top of a hill the slope is zero, whatever lies below.")
+
+# %% [markdown]
+# By the chain rule all three are one map, times $-2(y - t)$. So a clever target brought no new
+# knowledge here, and the blank map is an answer: "a small step changes nothing". A gradient tells
+# about small steps. For "what if this cell were gone?" paint it over and count again.
+
+# %% [markdown]
+# ## When does a map grow?
+#
+# `fit` calls each callback after every epoch. Ours asks for the maps of three fixed cells, for
+# their fixed true classes, and keeps them. We train a fresh GAP net on every second crop (some
+# fifteen seconds).
+#
+# While it runs: which of the three cells will be found first?
+
+# %%
+train = load_crops("train")
+star = [100 * c for c in (1, 2, 3)]  # the first ring, trophozoite and schizont of the test set
+fixed, classes = images[star], labels[star]
+frames = []
+
+
+def film(epoch, model, history):
+    frames.append(cw.grad_cam(model, fixed, "blocks.3", classes))
+
+
+# %% tags=["nbval-ignore-output"]
+torch.manual_seed(0)
+young = GapCNN()
+film(0, young, None)  # before the first step
+half, answers = to_tensor(train.images[::2]), torch.from_numpy(train.labels[::2])
+history = fit(young, half, answers, epochs=6, callbacks=[film])
+
+# %%
+heat_grid(
+    test.images[star],
+    [[frame[i] for frame in frames] for i in range(3)],
+    ["before", *(f"epoch {e}" for e in range(1, 7))],
+    rows=[CLASS_NAMES[c] for c in classes],
+    masks=test.masks[star],
+    alt="A film strip: three cells in rows, seven moments of training in columns, one scale. The "
+    "first frames are dark, the later ones glow.",
+)
+
+# %%
+strength = [frame.max().item() for frame in frames]
+print("the last frame is stronger than the first:", strength[-1] > strength[0])
+print("right twice as often as a guess:", accuracy(young, images, labels) > 0.4)
+assert strength[-1] > strength[0]
+assert accuracy(young, images, labels) > 0.4
+
+# %% [markdown]
+# Read the answer off the strip. All frames share one scale: otherwise
+# "before" would glow too, and it comes from random weights. The strip shows growth, not truth. A
+# strong map in the wrong place grows as well; lesson 05 has one.
+
+# %% [markdown]
+# # The debugging clinic
+#
+# Six short programs of the kind that is found on the web. Each has a symptom; some have two
+# faults. Run it, find the cause, then write the mended body into the exercise. Two or three
+# minutes each.
+
+# %% [markdown] tags=["instructor"]
+# **Instructor.** Works best in pairs, one patient per pair, then each pair tells its diagnosis in
+# one sentence. Ask of each: "Would you have noticed?" Patients 1 to 3 shout (an exception); 4 to
+# 6 are silent and therefore worse. For 2, ask what a hook that stays costs in a loop of a
+# thousand images.
+
+# %% [markdown]
+# ### Patient 1 · "It will not even run" (3.10, 2 minutes, ★★)
+#
+# It should give the features of the layer `layer`. A second fault hides behind the first: which
+# names contain `conv1`, if there is a `conv11`?
+
+
+# %%
+def broken_features_at(model, images, layer):
+    x = images
+    for name, module in model.named_modules():
+        x = module(x)
+        if layer in name:
+            break
+    return x
+
+
+try:
+    broken_features_at(gap, x, "blocks.1")
+except Exception as error:
+    print(type(error).__name__, "·", str(error).splitlines()[0])
+
+
+# %% tags=["exercise"]
+def features_at(model, images, layer):
+    """Output (N, K, h, w) of the layer of exactly this name, for images (N, C, H, W)."""
+    # solution
+    kept = []
+    module = model.get_submodule(layer)
+    hook = module.register_forward_hook(lambda module, inputs, output: kept.append(output))
+    model(images)
+    hook.remove()
+    return kept[0]
+    # end solution
+
+
+features_at = check("grad_cam.features_at", features_at)
+
+# %% [markdown]
+# The first module of `named_modules()` is the whole net. A list of layers is not a recipe: only
+# `forward` knows what happens between them. Let the model run, and listen.
+
+# %% [markdown]
+# ### Patient 2 · "The list is empty" (3.11, 3 minutes, ★★)
+#
+# It should give the gradient of the logit of class `target` at a layer. Mend it, and then think
+# of calling it twice.
+
+# %%
+gradients = []
+
+
+def broken_gradient_at(model, images, layer, target):
+    module = model.get_submodule(layer)
+    module.register_full_backward_hook(lambda m, g_in, g_out: gradients.append(g_out[0]))
+    model(images)[:, target].sum()
+    return gradients[0]
+
+
+patient = deepcopy(gap)
+try:
+    broken_gradient_at(patient, x, "blocks.3", TROPHO)
+except Exception as error:
+    print(type(error).__name__, "·", error)
+print("hooks left behind:", len(patient.blocks[3]._backward_hooks))
+
+
+# %% tags=["exercise"]
+def gradient_at(model, images, layer, target):
+    """Gradient (N, K, h, w) of the logit of class target with respect to a layer's output."""
+    # solution
+    gradients = []
+    module = model.get_submodule(layer)
+    hook = module.register_full_backward_hook(lambda m, g_in, g_out: gradients.append(g_out[0]))
+    model(images)[:, target].sum().backward()
+    hook.remove()
+    return gradients[0]
+    # end solution
+
+
+gradient_at = check("grad_cam.gradient_at", gradient_at)
+
+# %% [markdown]
+# A backward hook waits for a backward pass. A list outside the function remembers the first image
+# for ever, and a hook that stays does its work at every later pass. (`backward()` also fills
+# `.grad` of all weights; `autograd.grad` does not.)
+
+# %% [markdown]
+# ### Patient 3 · "The shapes do not fit" (3.12, 2 minutes, ★)
+#
+# It should sum the feature maps with their weights, each image with its own.
+
+
+# %%
+def broken_weighted_sum(features, alpha):
+    return torch.bmm(alpha, features)
+
+
+try:
+    broken_weighted_sum(torch.rand(3, 64, 16, 16), torch.rand(3, 64))
+except Exception as error:
+    print(type(error).__name__, "·", error)
+
+
+# %% tags=["exercise"]
+def weighted_sum(features, alpha):
+    """Weighted sums of the feature maps (N, K, h, w) with weights (N, K), signed: (N, h, w)."""
+    # solution
+    return torch.einsum("nk,nkij->nij", alpha, features)
+    # end solution
+
+
+weighted_sum = check("grad_cam.weighted_sum", weighted_sum)
+
+# %% [markdown]
+# Worse than an exception is a `reshape` until the shapes fit: it runs, and mixes channels with
+# places.
+
+# %% [markdown]
+# ### Patient 4 · "Right for one image" (3.13, 2 minutes, ★★)
+#
+# It should give each image's map for its own top class, signed. No exception this time.
+
+
+# %%
+def broken_top_class_maps(features, weight, output):
+    c = output.argmax(dim=1)[0]
+    maps = torch.einsum("k,nkij->nij", weight[c], features)
+    return maps.squeeze()
+
+
+three = images[[int(((labels == c) & both).nonzero()[0]) for c in (1, 2, 3)]]
+A = record(gap, three, ["blocks.3"]).features["blocks.3"].detach()
+weight, y = gap.classifier.weight.detach(), scores(gap, three)
+truth, sick = cw.cam(gap, three), broken_top_class_maps(A, weight, y)
+print("right:", [torch.allclose(sick[n], truth[n], atol=1e-4) for n in range(3)])
+print("a batch of one:", tuple(broken_top_class_maps(A[:1], weight, y[:1]).shape))
+
+
+# %% tags=["exercise"]
+def top_class_maps(features, weight, output):
+    """Signed map (N, h, w) of each image's top class; weight is (classes, K)."""
+    # solution
+    return torch.einsum("nk,nkij->nij", weight[output.argmax(dim=1)], features)
+    # end solution
+
+
+top_class_maps = check("grad_cam.top_class_maps", top_class_maps)
+
+# %% [markdown]
+# Code that was tested on one image is right for the first image. `squeeze()` takes away every
+# axis of length 1, also the one that you need: name the axis, or do not squeeze.
+
+# %% [markdown]
+# ### Patient 5 · "Everything glows" (3.14, 3 minutes, ★★)
+#
+# It should give the Grad-CAM map divided by its maximum. Two symptoms: the background is warm,
+# and where the map should be blank it is NaN.
+
+
+# %%
+def broken_accumulate(features, alpha):
+    heat = np.ones(features.shape[1:])
+    for k in range(len(features)):
+        heat += float(alpha[k]) * np.asarray(features[k])
+    heat = np.maximum(heat, 0)
+    return heat / heat.max()
+
+
+with np.errstate(invalid="ignore"):
+    sick = broken_accumulate(torch.ones(2, 3, 4), torch.tensor([-1.0, -2.0]))
+print("NaN where the map is blank:", bool(np.isnan(sick).all()))
+
+# %%
+recording = record(gap, x, ["blocks.3"])
+A = recording.features["blocks.3"][0].detach()
+alpha = recording.gradients(TROPHO)["blocks.3"][0].mean(dim=(1, 2))
+sick, well = broken_accumulate(A, alpha), cw.normalize(cw.grad_cam(gap, x, target=TROPHO))[0]
+print("the same hottest position:", bool(sick.argmax() == well.argmax()))
+cw.heat_row(
+    picture,
+    [sick, well],
+    ["the patient: warm all over", "cw.grad_cam: a patch"],
+    alt="Two maps of the same cell. The patient's glows everywhere, the other only in a patch.",
+)
+
+
+# %% tags=["exercise"]
+def accumulate(features, alpha):
+    """Grad-CAM from features (K, h, w) and alpha (K,), divided by its maximum; blank is blank."""
+    # solution
+    heat = torch.einsum("k,kij->ij", alpha, features).relu()
+    return heat / heat.max() if heat.max() > 0 else heat
+    # end solution
+
+
+accumulate = check("grad_cam.accumulate", accumulate)
+
+# %% [markdown]
+# The order of the warm positions was right all along: a ranking would not have noticed. A small
+# number in the divisor would cure the NaN and fade every small map instead.
+
+# %% [markdown]
+# ### Patient 6 · "It depends on the neighbours" (3.15, 2 minutes, ★)
+#
+# The same cell, alone and among nine others: two different answers.
+
+
+# %%
+def broken_steady_scores(model, images):
+    return model(images)
+
+
+patient = deepcopy(gap).train()  # as it is after a training loop that was written by hand
+with torch.no_grad():
+    alone = broken_steady_scores(patient, images[first : first + 1])[0]
+    among = broken_steady_scores(patient, images[[first, *range(0, 500, 60)]])[0]
+print("same logits:", torch.allclose(alone, among, atol=1e-3))
+
+
+# %% tags=["exercise"]
+def steady_scores(model, images):
+    """Logits (N, classes) that depend on no other image, whichever mode the model is in."""
+    # solution
+    was_training = model.training
+    model.eval()
+    output = model(images)
+    model.train(was_training)
+    return output
+    # end solution
+
+
+steady_scores = check("grad_cam.steady_scores", steady_scores)
+
+# %% [markdown]
+# In train mode batch norm looks at the whole batch, and moves its statistics at every pass:
+# looking changes the patient. `cw.grad_cam` switches to eval mode by itself and back again.
+
+# %% [markdown]
+# ## Key points
+#
+# - Grad-CAM: a layer's feature maps, weighted by the mean slope of a score, summed, ReLU.
+# - On GAP + linear it is CAM / (h·w). Elsewhere it is a linear story, averaged, at one point.
+# - Any score will do: a logit, a difference, a number. Logits, not softmax; both signs for
+#   numbers.
+# - A blank map is an answer. A map of a wrong class is not an argument.
+# - Test map code on two images, on a blank map, and in train mode.
+
+# %% [markdown]
+# ## Quiz
+#
+# **1. Your Grad-CAM for class "gametocyte" is blank. Is the code broken?**
+# <details><summary>Answer</summary>
+#
+# Perhaps not. If the weighted sum is negative everywhere, ReLU leaves zeros. Look with
+# `relu=False`: numbers below zero mean that, to first order, nothing at this layer speaks for the
+# class. Only zeros there too would point to a fault, a softmax that is saturated, or a target at
+# its maximum.
+# </details>
+#
+# **2. A colleague multiplies all logits by 10 and the maps look the same. Why?**
+# <details><summary>Answer</summary>
+#
+# All slopes grow by 10, so every map does. Divided by its own maximum, it is the same picture. A
+# normalised map has lost how strong the evidence was.
+# </details>
+#
+# **3. The regression net predicts 4.0. You ask for a map of −(y − 4)² and see nothing. What
+# now?**
+# <details><summary>Answer</summary>
+#
+# The score is at its highest, the slope there is 0: the blank map is right. Ask for y itself,
+# with both signs, or compare with a count that is different from the prediction.
+# </details>
+
+# %% [markdown]
+# ## What this does not show
+#
+# - That the net *uses* the place: a slope is about small steps. Lessons 05 and 06 take things
+#   away.
+# - That the place is exact. Our 16×16 and 4×4 maps are blobs, and enlarging them adds nothing.
+# - That Grad-CAM is faithful at every layer of every net: in the Flatten net the mean of the
+#   slopes was off by more than a third of the score's sum, and at early layers nobody promised
+#   anything.
+#
+# ## References
+#
+# - Selvaraju et al., *Grad-CAM: Visual Explanations from Deep Networks via Gradient-based
+#   Localization*, ICCV 2017, section 3, equations 1 and 2. The version in the International
+#   Journal of Computer Vision 128 (2020) shows in section 3.1 that Grad-CAM contains CAM, and has
+#   counterfactual explanations in section 3.3.
+# - Zhou et al., *Learning Deep Features for Discriminative Localization*, CVPR 2016, section 2.
+# - Lempitsky and Zisserman, *Learning To Count Objects in Images*, NeurIPS 2010, section 2: a
+#   count as the sum of a density.
+#
+# ## Next
+#
+# The blobs are coarse. Where *exactly* does the net look: at the dots, at the rim, at one pixel?
+# Lesson 04 goes back to the pixels, and finds out what sharpness is worth.
