@@ -65,7 +65,7 @@ cw.gallery(
 # - *prove* it, by painting the suspect in and out,
 # - *repair* the data, train again, and measure whether it helped.
 #
-# **About 45 minutes.** You need Grad-CAM (lesson 03) and guided Grad-CAM (lesson 04).
+# **About 60 minutes.** You need Grad-CAM (lesson 03) and guided Grad-CAM (lesson 04).
 
 # %% [markdown]
 # ## What do the reports say?
@@ -569,6 +569,12 @@ def marked_share(labels, marked, classes):
 
 
 marked_share = check("shortcut.marked_share", marked_share)
+
+# %% [markdown]
+# <details><summary><b>Help, I get <code>RuntimeError: mean(): could not infer output dtype. Input
+# dtype must be either a floating point or complex dtype. Got: Bool</code></b></summary>
+#
+# True and False have no mean in PyTorch. Make them ones and zeros first: `.float()`. </details>
 
 # %%
 train = load_crops("train", shortcut=True)

@@ -13,6 +13,7 @@
 
 # %%
 import torch
+from IPython.display import Markdown
 from matplotlib.figure import Figure
 
 import camwidgets as cw
@@ -64,7 +65,7 @@ cw.heat_row(
 # - *test* by deleting and by randomising whether a map is about this network at all,
 # - *read* a table of methods with its error bars, and say what it does not show.
 #
-# **About 45 minutes.** You need lessons 03 and 04: Grad-CAM, guided backprop and their product.
+# **About 60 minutes.** You need lessons 03 and 04: Grad-CAM, guided backprop and their product.
 
 # %%
 predict(
@@ -204,8 +205,8 @@ def mean(scores):
     return scores.nanmean().item()
 
 
-weakest = {"pointing": hit, "mass": mass, "rank accuracy": rank}
-for label, column in weakest.items():
+against_masks = {"pointing": hit, "mass": mass, "rank accuracy": rank}
+for label, column in against_masks.items():
     blind = max(mean(column[name]) for name in ("centre", "uniform", "edges"))
     beaten = all(mean(column[name]) > blind for name in methods)
     print(f"{label}: all six methods above all three baselines: {beaten}")
@@ -373,6 +374,13 @@ def delete_hottest(image, heat, share):
 
 delete_hottest = check("trust.delete_hottest", delete_hottest)
 
+# %% [markdown]
+# <details><summary><b>Help, I get <code>RuntimeError: shape mismatch: value tensor of shape
+# [3, 1, 1] cannot be broadcast to indexing result of shape [3, 42]</code></b></summary>
+#
+# `image[:, gone]` is flat, (3, 42): a colour for each chosen pixel. A mean colour kept as (3, 1, 1)
+# has one axis too many for it. Take (3, 1), or let `torch.where` choose pixel by pixel. </details>
+
 # %%
 steps = [0.0, 0.02, 0.05, 0.1, 0.2]
 deleted = [delete_hottest(images[i], heat["Grad-CAM"][i], s) for s in steps]
@@ -415,12 +423,14 @@ shown = ["Grad-CAM", "guided Grad-CAM", "edges", "uniform"]
 added = {name: scoring.insertion(net, images, heat[name], labels, steps=10) for name in shown}
 
 # %%
+LINES = [("-o", "#0072b2"), ("--s", "#e69f00"), (":^", "#009e73"), ("-.D", "#555555")]
+
 figure = Figure((9, 3.2), layout="constrained")
 axes = figure.subplots(1, 2, sharey=True)
 panels = {"deletion: pixels taken away (%)": curves, "insertion: pixels put back (%)": added}
 for axis, (label, panel) in zip(axes, panels.items(), strict=True):
-    for name, style in zip(shown, ["-", "--", ":", "-."], strict=True):
-        axis.plot(torch.linspace(0, 100, 11), panel[name].mean(0), style, lw=2, label=name)
+    for name, (style, colour) in zip(shown, LINES, strict=True):
+        axis.plot(range(0, 101, 10), panel[name].mean(0), style, color=colour, ms=4, label=name)
     axis.set(xlabel=label, ylim=(0, 1.02))
 axes[0].set_ylabel("mean probability of the class")
 axes[1].legend()
@@ -482,8 +492,8 @@ road = {
 # %%
 figure = Figure((6, 2.8), layout="constrained")
 axis = figure.subplots()
-for name, style in zip(shown, ["-o", "--s", ":^", "-.D"], strict=True):
-    axis.plot([100 * f for f in fractions], road[name].mean(0), style, label=name)
+for name, (style, colour) in zip(shown, LINES, strict=True):
+    axis.plot([100 * f for f in fractions], road[name].mean(0), style, color=colour, label=name)
 axis.set(xlabel="hottest pixels imputed (%)", ylabel="drop of the probability", ylim=(-0.05, 1))
 axis.set_title("Imputed, the edges matter little", fontsize=10)
 axis.legend(fontsize=8)
@@ -579,8 +589,8 @@ panels = {
 figure = Figure((11, 3.6), layout="constrained")
 axes = figure.subplots(1, 3, sharey=True)
 for axis, (label, values) in zip(axes, panels.items(), strict=True):
-    for method, style in zip(compared, ["-o", "--s", "-.^", ":D"], strict=True):
-        axis.plot(range(len(reached)), values[method], style, ms=4, label=method)
+    for method, (style, colour) in zip(compared, LINES, strict=True):
+        axis.plot(range(len(reached)), values[method], style, color=colour, ms=4, label=method)
     axis.set_xticks(range(len(reached)), reached, rotation=60, ha="right", fontsize=8)
     axis.set_title(label, fontsize=10)
     axis.set_ylim(-0.6, 1.05)
@@ -710,17 +720,25 @@ LOW_IS_GOOD = ("deletion", "random classifier")
 
 # %% tags=["nbval-ignore-output"]
 generator = torch.Generator().manual_seed(0)
-print(f"{'':16s}" + "".join(f"{label:>19s}" for label in columns))
-for name in heat:
-    print(f"{name:16s}", end="")
-    for column in columns.values():
-        known = column[name][~column[name].isnan()] if name in column else torch.zeros(0)
-        if len(known):
-            draws = torch.randint(len(known), (2000, len(known)), generator=generator)
-            low, high = bootstrap_interval(known, draws)
-            cell = f"{mean(known):.2f} [{low:.2f},{high:.2f}]"
-        print(f"{cell if len(known) else '–':>19s}", end="")
-    print()
+
+
+def cell(column, name):
+    """Mean and 95 % interval, as text."""
+    if name not in column:
+        return "–"
+    known = column[name][~column[name].isnan()]
+    draws = torch.randint(len(known), (2000, len(known)), generator=generator)
+    low, high = bootstrap_interval(known, draws)
+    return f"{mean(known):.2f} [{low:.2f}, {high:.2f}]"
+
+
+head = ["", *(f"{label} ↓" if label in LOW_IS_GOOD else label for label in columns)]
+rows = [[name, *(cell(column, name) for column in columns.values())] for name in heat]
+table = [head, ["---"] * len(head), *rows]
+Markdown("\n".join("| " + " | ".join(row) + " |" for row in table))
+
+# %% [markdown]
+# (↓: low is good.) The same as a picture:
 
 # %%
 figure_picture(
@@ -783,20 +801,20 @@ assert len(images) == 200
 #
 # ## Quiz
 #
-# 1. A method hits the parasite in 70 % of the crops. Good?
+# **1.** A method hits the parasite in 70 % of the crops. Good?
 #
 # <details><summary>Answer</summary>
 # It cannot be said without the baseline. If the centre of the picture hits in 69 %, it is not.
 # </details>
 #
-# 2. You choose the box threshold on the test images, then report the IoU on them. What is wrong?
+# **2.** You choose the box threshold on the test images and report the IoU on them. What is wrong?
 #
 # <details><summary>Answer</summary>
 # The threshold has seen the answers. The IoU is too high, and the method with more to tune gains
 # most. Choose on other images.
 # </details>
 #
-# 3. A map looks the same before and after you randomise the last layer. What do you conclude?
+# **3.** A map looks the same before and after you randomise the last layer. What do you conclude?
 #
 # <details><summary>Answer</summary>
 # It does not depend on what that layer learned, so it cannot tell you why *this class* was chosen.
@@ -823,7 +841,5 @@ assert len(images) == 200
 #   cascade and one layer alone) and section 4 (random labels).
 # - Efron, Tibshirani: *An Introduction to the Bootstrap*, 1993, chapter 13 (percentile interval).
 #
-# ## Next
-#
-# All of this was our data and our network. What happens on yours? `cw.Explorer(model, images)`
-# takes any CNN, and `camwidgets.scoring` any maps with masks.
+# **Next question.** All of this was our data and our network. What happens on yours?
+# `cw.Explorer(model, images)` takes any CNN, and `camwidgets.scoring` any maps with masks.
