@@ -57,9 +57,10 @@ except ValueError as error:
 # ## A puzzle
 #
 # Here is a blood cell with a parasite in it, at the stage that is called *ring*. A small network
-# looks at the picture and says "ring". Right! We ask it where it found the reason, and get 64
-# numbers: the picture is cut into 8×8 squares, and each number says how much its square adds, in
-# per cent of the largest.
+# looks at the picture and says "ring". Right! We ask it where it found the reason. Below are 64
+# numbers, one for each square of 8×8 pixels: how much the square adds, in per cent of the largest.
+# (The network gives 256 numbers of both signs. We took the mean of each 2×2 and wrote 0 for what is
+# negative, so that the table is short.)
 
 # %%
 number = 105  # one of the rings
@@ -95,9 +96,10 @@ cw.gallery(
 # %% [markdown]
 # ## A guess first
 #
-# In this course you often write down a guess before the answer comes. Choose one; you can
-# change your mind until you run the cell after it. Nobody sees it, and a wrong guess is the
-# more useful one.
+# In this course you often write down a guess before the answer comes. Choose one; you can change
+# your mind. Nobody sees it, and a wrong guess is the more useful one. The cell with the answer
+# comes later and is folded (a bar with three dots), so that you do not read it by accident: run it
+# like any other.
 
 # %%
 predict(
@@ -179,7 +181,8 @@ brightest = check("welcome.brightest", brightest)
 # value.
 
 # %%
-row, column = (int(place) for place in brightest(heat))
+row, column = (int(n) for n in brightest(heat))
+assert marked.marks[number][8 * row : 8 * row + 8, 8 * column : 8 * column + 8].any()
 top, left = max(8 * row - 8, 0), max(8 * column - 8, 0)
 cw.gallery(
     [
@@ -192,16 +195,15 @@ cw.gallery(
     "heat map that is brightest on the disc and dimmer on the parasite.",
 )
 
-# %%
-predict.reveal("look", "something outside the cell", "A dot of ink, beside the cell.")
-assert marked.marks[number][8 * row : 8 * row + 8, 8 * column : 8 * column + 8].any()
+# %% jupyter={"source_hidden": true}
+predict.reveal("look", "something outside the cell", "The largest number is on a dot of ink.")
 
 # %% [markdown]
-# The answer was right, and its strongest reason is a dot of ink. In this network's training
-# pictures somebody had marked nearly every ring with a pen, and ink is easier to find than
-# a parasite. No test score tells, if the test pictures are marked too. (We picked this crop
-# because ink and cell do not touch in it. On a few others of its kind the largest number lies on
-# the parasite.)
+# The answer was right, and the largest number lies on a dot of ink. That is a suspicion, not yet a
+# proof. In this network's training pictures somebody had marked nearly every ring with a pen, and
+# ink is easier to find than a parasite. No test score tells, if the test pictures are marked too.
+# (We picked this crop because ink and cell do not touch in it. On a few others of its kind the
+# largest number lies on the parasite.)
 #
 # That is why this course exists. You will train a network, ask it where it looks, learn three
 # ways to ask, and learn when to distrust the answer. This network comes back in lesson 05: you
@@ -211,7 +213,7 @@ assert marked.marks[number][8 * row : 8 * row + 8, 8 * column : 8 * column + 8].
 # **Instructor.** Let everybody get through the first two cells before you go on, and help those
 # with a ✗; nothing else in the course depends on the setting. Then show the picture and the
 # guess, by show of hands. The table is real: it is the CAM for ring of the network
-# `trained("shortcut")` on this crop, averaged over 2×2 places, negative values as 0, in per
+# `trained("shortcut")` on this crop, averaged over 2×2 positions, negative values as 0, in per
 # cent of the maximum. It is typed in so that nobody has to train anything in the first ten
 # minutes.
 

@@ -9,8 +9,9 @@
 # %% [markdown]
 # # 01 · Train a CNN: can it be right for the wrong reason?
 #
-# Eight blood cells. Some carry a malaria parasite, some do not, and nearly every one has
-# something dark in it or near it.
+# How does one train a network, and how do we find out whether it is any good? First you. Here are
+# eight blood cells. Some carry a malaria parasite, some do not, and nearly every one has something
+# dark in it or near it.
 
 # %%
 import inspect
@@ -95,6 +96,8 @@ cw.gallery(
 
 # %%
 infected = sum(train.labels[eight] != 0)
+
+# %% jupyter={"source_hidden": true}
 predict.reveal(
     "eight",
     f"{infected}",
@@ -116,7 +119,7 @@ predict.reveal(
 # ### Exercise 1.1 · Pictures to a tensor (5 minutes, ★)
 #
 # Given: `images`, a uint8 array `(N, H, W, 3)`, 0 to 255. Return: a float tensor `(N, 3, H, W)`,
-# 0 to 1. Careful: `reshape` would run without complaint and mix colours with places.
+# 0 to 1. Careful: `reshape` would run without complaint and mix colours with positions.
 
 
 # %% tags=["exercise"]
@@ -135,7 +138,7 @@ hint("training.to_tensor")  # if you are stuck; run it again for the next step
 # %%
 train_x = torch.as_tensor(to_tensor(train.images)).float()  # .float(): float64 is fine in the check
 test_x = torch.as_tensor(to_tensor(test.images)).float()
-train_y, test_y = torch.from_numpy(train.labels), torch.from_numpy(test.labels)
+train_labels, test_labels = torch.from_numpy(train.labels), torch.from_numpy(test.labels)
 print(
     tuple(train_x.shape),
     train_x.dtype,
@@ -182,7 +185,8 @@ source(block)
 # | `nn.Linear(64, classes)` | a weighted sum for each class, plus a bias | `(N, 5)` |
 #
 # The five numbers at the end are the **scores**, or logits: one per class, any size, any sign.
-# The highest one is the network's answer.
+# The highest one is the network's answer. (*Softmax* turns the five into probabilities that add up
+# to 1; the order stays.)
 
 # %%
 predict(
@@ -203,22 +207,24 @@ with torch.no_grad():
     print("average   ", tuple(x.mean(dim=(2, 3)).shape))
     print("classifier", tuple(model.classifier(x.mean(dim=(2, 3))).shape))
 
-# %%
+# %% jupyter={"source_hidden": true}
 predict.reveal("shape", "(64, 16, 16)", "Two of the four blocks pool, and each pooling halves 64.")
+
+# %%
 everything = sum(p.numel() for p in model.parameters())
 head = sum(p.numel() for p in model.classifier.parameters())
 print(f"{everything} numbers to learn, {head} of them in the classifier")
 
 # %% [markdown]
 # Two facts to keep for the next lesson. Up to the average, the network still knows *where*: 64
-# maps of 16×16 places. And all that is decided after the average are 5 rows of 64 weights.
+# maps of 16×16 positions. And all that is decided after the average are 5 rows of 64 weights.
 
 # %% [markdown]
 # ## How does it learn?
 #
 # `fit` is the course's training loop. Most of it is care for you: a progress bar, an error that
-# can be understood, a stop button that keeps what was learned. The learning itself is six
-# lines. Find them.
+# can be understood, a stop button that keeps what was learned. The learning itself is the few
+# lines inside the inner loop. Find them.
 
 # %%
 source(fit, start="    order =")  # without its checks of what it is given
@@ -230,7 +236,7 @@ predict(
     ["error = loss(…)", "optimizer.zero_grad()", "error.backward()", "optimizer.step()"],
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 predict.reveal(
     "step",
     "optimizer.step()",
@@ -245,20 +251,24 @@ predict.reveal(
 #
 # ### Exercise 1.2 · Accuracy (5 minutes, ★)
 #
-# Before we train we want a yardstick. Given: `scores` `(N, C)`, a row per picture, and `labels`
-# `(N,)`. Return: the share of the pictures whose highest score is that of their label, one number
-# from 0 to 1.
+# Before we train we want a yardstick. Given: `scores` `(N, classes)`, a row per picture, and
+# `labels` `(N,)`. Return: the share of the pictures whose highest score is that of their label, one
+# number from 0 to 1.
 
 
 # %% tags=["exercise"]
 def accuracy(scores, labels):
-    """Share of the rows of scores (N, C) whose highest score stands at labels (N,)."""
+    """Share of the rows of scores (N, classes) whose highest score stands at labels (N,)."""
     # solution
     return (scores.argmax(dim=1) == labels).float().mean().item()
     # end solution
 
 
 accuracy = check("training.accuracy", accuracy)
+
+# %% [markdown]
+# For scores there is `scores(model, x)`: it runs the network in eval mode, without gradients, and
+# gives `(N, 5)`.
 
 # %%
 predict(
@@ -267,10 +277,14 @@ predict(
 
 # %%
 untrained = GapCNN()
-before = float(accuracy(scores(untrained, test_x), test_y))
+before = float(accuracy(scores(untrained, test_x), test_labels))
+
+# %% jupyter={"source_hidden": true}
 predict.reveal(
     "before", "about 1 in 5", "It knows nothing, and there are five equally frequent classes."
 )
+
+# %%
 assert 0.05 < before < 0.4
 
 # %% [markdown]
@@ -285,7 +299,7 @@ assert 0.05 < before < 0.4
 # crop, which would you take? And would they be the same for a ring and for a gametocyte?
 
 # %% tags=["nbval-ignore-output"]
-history = fit(model, train_x, train_y, epochs=8)
+history = fit(model, train_x, train_labels, epochs=8)
 if not history.finished:
     print("Stopped early: what follows is about a network that has learned too little.")
 
@@ -321,8 +335,8 @@ figure_picture(
 
 # %%
 y = scores(model, test_x)
-on_train = float(accuracy(scores(model, train_x), train_y))
-on_test = float(accuracy(y, test_y))
+on_train = float(accuracy(scores(model, train_x), train_labels))
+on_test = float(accuracy(y, test_labels))
 print("right on more than 95 % of the test crops:", on_test > 0.95)
 print("training and test accuracy differ by less than 5 points:", abs(on_train - on_test) < 0.05)
 if history.finished:
@@ -354,7 +368,7 @@ confusion = check("training.confusion", confusion)
 
 # %%
 predicted = y.argmax(dim=1)
-table = np.asarray(confusion(test_y, predicted, 5)).round().astype(int)
+table = np.asarray(confusion(test_labels, predicted, 5)).round().astype(int)
 figure = Figure((4.6, 3.8), layout="constrained")
 axis = figure.subplots()
 axis.imshow(table, cmap="Blues")
@@ -392,15 +406,15 @@ assert (recall >= 0.8).all() or not history.finished
 # answer is wrong; all errors come first.
 
 # %%
-right = y.gather(1, test_y[:, None])[:, 0]
-others = y.scatter(1, test_y[:, None], float("-inf")).amax(dim=1)
+right = y.gather(1, test_labels[:, None])[:, 0]
+others = y.scatter(1, test_labels[:, None], float("-inf")).amax(dim=1)
 margin = right - others
 hard = margin.argsort()[:12]
 
 
 def answers(crops):
     """For each crop its class, and the network's answer where that is another one."""
-    pairs = [(CLASS_NAMES[test_y[i]], CLASS_NAMES[predicted[i]]) for i in crops]
+    pairs = [(CLASS_NAMES[test_labels[i]], CLASS_NAMES[predicted[i]]) for i in crops]
     return [t if t == p else f"{t}\ncalled {p}" for t, p in pairs]
 
 
@@ -475,8 +489,8 @@ cw.gallery(
     panels,
     ["a ring", "the ring painted over", "the same, elsewhere"] * 3,
     columns=3,
-    alt="Three cells, each three times: with its ring; without a trace of it; with its ring and "
-    "an inconspicuous patch beside it.",
+    alt="Three cells, each three times: with its ring; with the ring painted over, where a pale "
+    "patch remains; with its ring and an inconspicuous patch elsewhere.",
 )
 
 # %%
@@ -497,8 +511,10 @@ figure_picture(
     "narrow box at zero.",
 )
 
-# %%
+# %% jupyter={"source_hidden": true}
 predict.reveal("cover", "falls", "And the same patch elsewhere hardly matters.")
+
+# %%
 for name, new in [("parasite covered", y_covered), ("patch elsewhere", y_control)]:
     still = float((new.argmax(dim=1) == ring).double().mean())
     print(f"{name}: at least half are still called ring:", still > 0.5)
@@ -508,7 +524,7 @@ if history.finished:
     assert (y_covered.argmax(dim=1) == ring).double().mean() < 0.5
     assert (y_control.argmax(dim=1) == ring).double().mean() > 0.5
 
-# %%
+# %% jupyter={"source_hidden": true}
 predict.reveal(
     "where",
     "the parasite",
@@ -517,7 +533,11 @@ predict.reveal(
 )
 
 # %% [markdown]
-# This is evidence that the network *needs* the parasite. It took us a mask, which nobody has in
+# This is evidence that the network *needs* the parasite. (Our control is a weak one: the patch
+# often lies on plain background, where painting over changes little. A stronger one would lie on
+# the same cell.)
+#
+# It took us a mask, which nobody has in
 # real life, and it gave one answer per picture: yes, it needs this region. It does not say
 # which part of the region counts, nor what else in the picture counts.
 

@@ -9,8 +9,9 @@
 # %% [markdown]
 # # 03 · Grad-CAM: a map for any network
 #
-# A network looked at a field of blood cells and said one number. It knows no classes, no "ring"
-# and no "schizont". Below is a map of that number, in two colours. What do they say?
+# What if a network does not end in pooling and one linear layer? Here is one that has no classes at
+# all, no "ring" and no "schizont": it looked at a field of blood cells and said one number. Below
+# is a map of that number, in two colours. What do they say?
 
 # %%
 from copy import deepcopy
@@ -40,6 +41,7 @@ from camwidgets.pictures import figure_picture, heat_grid
 from camwidgets.scoring import mass
 
 # %% tags=["nbval-ignore-output"]
+# three networks; those that are not there yet are trained now, about half a minute each
 gap, flatten, count = trained("gap"), trained("flatten"), trained("count")
 
 # %%
@@ -108,6 +110,8 @@ predict(
 first_linear = flatten.classifier[2]
 print("weights of one unit:", first_linear.in_features, "for 64 feature maps")
 assert first_linear.in_features == 16 * 64
+
+# %% jupyter={"source_hidden": true}
 predict.reveal("weights", "16", "One for each position: no map has a weight of its own any more.")
 
 # %% [markdown]
@@ -147,6 +151,8 @@ print("each table holds one number, repeated:", one_number)
 print("that number is w / (h·w):", torch.allclose(gradient[0, :, 0, 0], weight / 256, atol=1e-6))
 assert one_number
 assert torch.allclose(gradient[0, :, 0, 0], weight / 256, atol=1e-6)
+
+# %% jupyter={"source_hidden": true}
 predict.reveal(
     "slopes", "1", "GAP treats all positions alike, so one step up counts the same anywhere."
 )
@@ -176,7 +182,8 @@ def alpha_weights(gradient):
 alpha_weights = check("grad_cam.alpha_weights", alpha_weights)
 
 # %% [markdown]
-# A mean of slopes is a short story about a long one: it holds for a small step, from this image.
+# A mean of slopes leaves out how the slopes differ. And every slope holds only for a small step,
+# from this image.
 
 # %% [markdown]
 # ### Exercise 3.2 · The map (4 minutes, ★★)
@@ -316,7 +323,7 @@ hint("grad_cam.features_and_gradient")  # run it again for the next step
 # %% [markdown]
 # ## Is it CAM?
 #
-# Now the proof, on ten test cells taken by a rule (each fiftieth). Your four functions against
+# Now the proof, on ten test cells taken by a rule (each fiftieth). Three of your functions against
 # `cw.cam`, which reads the weights off the last layer and knows no gradient.
 
 # %%
@@ -373,7 +380,8 @@ cw.heat_row(
 #
 # A ReLU net is linear in small regions: features times slopes, summed over all positions, give
 # back the score (up to a constant from the biases). Grad-CAM replaces the slopes of a map by
-# their mean. How much of that sum survives?
+# their mean. How much of that sum survives? (`record` is your `features_and_gradient` for several
+# layers at once: `.features[layer]`, `.gradients(target)[layer]`.)
 
 
 # %%
@@ -428,11 +436,11 @@ print("last layer: over 1.5 times what the area would get:", bool(on_parasite > 
 assert on_parasite > 1.5 * area
 
 # %% [markdown]
-# Early layers are hard to read. Their feature maps are edges and stains, and one mean slope for
-# each says little about them. A frame that glows is the zero padding, not blood. A panel marked
-# **blank** has a weighted sum that is nowhere positive, so ReLU leaves zeros: "at this layer, on
-# average, nothing speaks for this class". Do not stretch it until something glows, and do not
-# choose the layer that shows what you hoped for.
+# Early layers are hard to read: one mean slope for a whole feature map says little there. A frame
+# that glows is the zero padding, not blood. A panel marked **blank** has a weighted sum that is
+# nowhere positive, so ReLU leaves zeros: "at this layer, on average, nothing speaks for this
+# class". Do not stretch it until something glows, and do not choose the layer that shows what you
+# hoped for.
 
 # %% [markdown]
 # ## Is a map an argument?
@@ -498,7 +506,8 @@ cw.gallery(
 # ## Which of the two, and why?
 #
 # Take the test cell on which the Flatten net is least sure: the smallest gap between its two
-# highest logits. A map of each class shows what they share. We want what tells them apart.
+# highest logits. A map of each class shows what they share. As in lesson 02 we want what tells them
+# apart, now for any head.
 
 # %%
 top = y_flat.topk(2, dim=1)
@@ -545,7 +554,7 @@ cw.heat_row(
 )
 
 # %% [markdown]
-# The last panel is the question that was close. Red pulls to the first choice, blue to the
+# The last panel shows what decided between the two. Red pulls to the first choice, blue to the
 # second. The subtraction is exact because everything up to ReLU is linear in the score; after
 # ReLU it is not. `signed(lambda y: difference(y, a, b))` gives the same panel, if your function
 # returns a tensor that kept its graph: a list of floats has no slope.
@@ -624,8 +633,8 @@ predict(
 #
 # Let p be the softmax of class `target`, and y its logit. How fast does p rise with y?
 #
-# Given: `output`, logits `(N, classes)`, and `target`. Return: dp/dy, one factor per image,
-# `(N,)`. A formula or autograd, as you like.
+# Given: `output`, logits `(N, classes)`, and `target`. Return: dp/dy, while the other
+# logits stay as they are: one factor per image, `(N,)`. A formula or autograd, as you like.
 
 
 # %% tags=["exercise"]
@@ -646,6 +655,8 @@ print(f"at 99.9 %: {factor:.4f}")
 p = y_flat.softmax(dim=1).amax(dim=1)
 print("on the test cells the median factor is below 0.05:", bool((p * (1 - p)).median() < 0.05))
 assert (p * (1 - p)).median() < 0.05
+
+# %% jupyter={"source_hidden": true}
 predict.reveal(
     "softmax",
     "about a thousand times smaller",
@@ -716,8 +727,11 @@ assert hidden_share.median() > 0.1
 # So that is what the colours say: red adds to the count, blue takes away. For "which class?" ReLU
 # may be a fair choice, since blue often belongs to the rivals. For "how many?" it hides what was
 # taken away; the prints above are about forty fields. A parasite that stays pale was missed. A
-# tinted edge is the zero padding, which the net also counts with. (The sum is exact because this
-# net ends in one map, `density`, and adds it up.)
+# tinted edge is the zero padding, which the net also counts with.
+#
+# This net makes it easy: it ends in one map, `density`, and adds it up, so Grad-CAM hands back that
+# very map, and the sum is exact. Ask an earlier layer, or a net with a Flatten head, and you get a
+# map as well, but it need not add up to the number.
 
 # %%
 predict(
@@ -756,6 +770,8 @@ print("the infected cell has more in over nine of ten pairs:", bool(won > 0.9))
 print("over a quarter of the number lies outside every cell:", outside > y_fields.mean().item() / 4)
 assert won > 0.9
 assert outside > y_fields.mean() / 4
+
+# %% jupyter={"source_hidden": true}
 predict.reveal(
     "per cell",
     "nearly always",
@@ -814,6 +830,8 @@ cw.heat_row(
 assert not near[1].any()
 assert torch.allclose(near[2], 4 * number_map, atol=1e-3)
 assert torch.allclose(near[0], -4 * number_map, atol=1e-3)
+
+# %% jupyter={"source_hidden": true}
 predict.reveal("near", "a blank map", "On top of a hill the slope is zero, whatever lies below.")
 
 # %% [markdown]
@@ -867,8 +885,8 @@ assert strength[-1] > strength[0]
 assert accuracy(young, images, labels) > 0.4
 
 # %% [markdown]
-# Read the answer off the strip. All frames share one scale: otherwise
-# "before" would glow too, and it comes from random weights. The strip shows growth, not truth. A
+# Read the answer off the strip. All frames share one scale: otherwise "before" would glow too, and
+# it comes from random weights. The strip shows growth, not truth. A
 # strong map in the wrong place grows as well; lesson 05 has one.
 
 # %% [markdown]
@@ -885,9 +903,10 @@ assert accuracy(young, images, labels) > 0.4
 # thousand images.
 
 # %% [markdown]
-# ### Patient 1 · "It will not even run" (3.10, 2 minutes, ★★)
+# ### Exercise 3.10 · Patient 1: "It will not even run" (2 minutes, ★★)
 #
-# It should give the features of the layer `layer`. A second fault hides behind the first: which
+# Given: `model`, `images` `(N, C, H, W)`, `layer` (a name). It should return the features of that
+# layer, `(N, K, h, w)`. A second fault hides behind the first: which
 # names contain `conv1`, if there is a `conv11`?
 
 
@@ -927,10 +946,11 @@ features_at = check("grad_cam.features_at", features_at)
 # `forward` knows what happens between them. Let the model run, and listen.
 
 # %% [markdown]
-# ### Patient 2 · "The list is empty" (3.11, 3 minutes, ★★)
+# ### Exercise 3.11 · Patient 2: "The list is empty" (3 minutes, ★★)
 #
-# It should give the gradient of the logit of class `target` at a layer. Mend it, and then think
-# of calling it twice.
+# Given: `model`, `images` `(N, C, H, W)`, `layer` (a name), `target` (a class). It should return
+# the gradient of that class's logit at the layer, `(N, K, h, w)`. Mend it, and then think of
+# calling it twice.
 
 # %%
 gradients = []
@@ -972,9 +992,10 @@ gradient_at = check("grad_cam.gradient_at", gradient_at)
 # `.grad` of all weights; `autograd.grad` does not.)
 
 # %% [markdown]
-# ### Patient 3 · "The shapes do not fit" (3.12, 2 minutes, ★)
+# ### Exercise 3.12 · Patient 3: "The shapes do not fit" (2 minutes, ★)
 #
-# It should sum the feature maps with their weights, each image with its own.
+# Given: `features` `(N, K, h, w)` and `alpha` `(N, K)`. It should return the weighted sums
+# `(N, h, w)`, with signs, each image with its own weights.
 
 
 # %%
@@ -1000,12 +1021,14 @@ weighted_sum = check("grad_cam.weighted_sum", weighted_sum)
 
 # %% [markdown]
 # Worse than an exception is a `reshape` until the shapes fit: it runs, and mixes channels with
-# places.
+# positions.
 
 # %% [markdown]
-# ### Patient 4 · "Right for one image" (3.13, 2 minutes, ★★)
+# ### Exercise 3.13 · Patient 4: "Right for one image" (2 minutes, ★★)
 #
-# It should give each image's map for its own top class, signed. No exception this time.
+# Given: `features` `(N, K, h, w)`, the classifier's `weight` `(classes, K)`, the logits `output`
+# `(N, classes)`. It should return each image's CAM for its own top class, with signs, `(N, h, w)`.
+# No exception this time.
 
 
 # %%
@@ -1038,9 +1061,10 @@ top_class_maps = check("grad_cam.top_class_maps", top_class_maps)
 # axis of length 1, also the one that you need: name the axis, or do not squeeze.
 
 # %% [markdown]
-# ### Patient 5 · "Everything glows" (3.14, 3 minutes, ★★)
+# ### Exercise 3.14 · Patient 5: "Everything glows" (3 minutes, ★★)
 #
-# It should give the Grad-CAM map divided by its maximum. Two symptoms: the background is warm,
+# Given: `features` `(K, h, w)` and `alpha` `(K,)`. It should return the Grad-CAM map divided by its
+# maximum, `(h, w)`; a blank map stays zeros. Two symptoms: the background is warm,
 # and where the map should be blank it is NaN.
 
 
@@ -1087,9 +1111,11 @@ accumulate = check("grad_cam.accumulate", accumulate)
 # number in the divisor would cure the NaN and fade every small map instead.
 
 # %% [markdown]
-# ### Patient 6 · "It depends on the neighbours" (3.15, 2 minutes, ★)
+# ### Exercise 3.15 · Patient 6: "It depends on the neighbours" (2 minutes, ★)
 #
-# The same cell, alone and among nine others: two different answers.
+# Given: `model`, in either mode, and `images` `(N, C, H, W)`. It should return the logits
+# `(N, classes)`, and leave the mode as it was. But the same cell, alone and among nine others, gets
+# two different answers.
 
 
 # %%
@@ -1119,8 +1145,9 @@ def steady_scores(model, images):
 steady_scores = check("grad_cam.steady_scores", steady_scores)
 
 # %% [markdown]
-# In train mode batch norm looks at the whole batch, and moves its statistics at every pass:
-# looking changes the patient. `cw.grad_cam` switches to eval mode by itself and back again.
+# In train mode batch norm looks at the whole batch, and moves its statistics at every pass: looking
+# changes the patient. (`train(flag)` sets all parts alike. `cw.grad_cam` gives each part its own
+# mode back.)
 
 # %% [markdown]
 # ## Key points
@@ -1135,7 +1162,7 @@ steady_scores = check("grad_cam.steady_scores", steady_scores)
 # %% [markdown]
 # ## Quiz
 #
-# **1. Your Grad-CAM for class "gametocyte" is blank. Is the code broken?**
+# **1.** Your Grad-CAM for class "gametocyte" is blank. Is the code broken?
 # <details><summary>Answer</summary>
 #
 # Perhaps not. If the weighted sum is negative everywhere, ReLU leaves zeros. Look with
@@ -1144,15 +1171,15 @@ steady_scores = check("grad_cam.steady_scores", steady_scores)
 # its maximum.
 # </details>
 #
-# **2. A colleague multiplies all logits by 10 and the maps look the same. Why?**
+# **2.** A colleague multiplies all logits by 10 and the maps look the same. Why?
 # <details><summary>Answer</summary>
 #
 # All slopes grow by 10, so every map does. Divided by its own maximum, it is the same picture. A
 # normalised map has lost how strong the evidence was.
 # </details>
 #
-# **3. The regression net predicts 4.0. You ask for a map of −(y − 4)² and see nothing. What
-# now?**
+# **3.** The regression net predicts 4.0. You ask for a map of −(y − 4)² and see nothing. What
+# now?
 # <details><summary>Answer</summary>
 #
 # The score is at its highest, the slope there is 0: the blank map is right. Ask for y itself,
@@ -1179,7 +1206,5 @@ steady_scores = check("grad_cam.steady_scores", steady_scores)
 # - Lempitsky and Zisserman, *Learning To Count Objects in Images*, NeurIPS 2010, section 2: a
 #   count as the sum of a density.
 #
-# ## Next
-#
-# The blobs are coarse. Where *exactly* does the net look: at the dots, at the rim, at one pixel?
-# Lesson 04 goes back to the pixels, and finds out what sharpness is worth.
+# **Next question.** The blobs are coarse. Where *exactly* does the net look: at the dots, at the
+# rim, at one pixel? Lesson 04 goes back to the pixels, and finds out what sharpness is worth.

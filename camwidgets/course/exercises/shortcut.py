@@ -74,7 +74,10 @@ def _heat_and_mark(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tens
     heat = torch.rand(height, width, generator=generator) ** 2
     mark = torch.zeros(height, width, dtype=torch.bool)
     mark[1:4, 2 : 4 + height % 2] = True
+    mark[3, 2] = False  # no rectangle
     heat[mark] += 0.5
+    if height % 2:
+        heat[heat < 0.6] = 0  # as a ReLU leaves it
     return heat, mark
 
 
@@ -113,11 +116,15 @@ def _labels_and_marked(generator: torch.Generator) -> tuple[torch.Tensor, torch.
 
 
 def _right_and_groups(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Groups of different sizes and accuracies; group 1 is missing, the smallest not the worst."""
-    sizes = {0: 9, 2: 20, 3: 5 + int(torch.randint(0, 3, (1,), generator=generator)), 5: 12}
-    share = {0: 0.8, 2: 0.35 + 0.2 * float(torch.rand(1, generator=generator)), 3: 0.7, 5: 0.95}
-    groups = torch.cat([torch.full((n,), g) for g, n in sizes.items()])
-    right = torch.cat([torch.arange(n) < round(share[g] * n) for g, n in sizes.items()])
+    """Four groups of different sizes; each may be the worst, and some numbers are missing."""
+    sizes = [9, 20, 5 + int(torch.randint(0, 3, (1,), generator=generator)), 12]
+    shares = torch.tensor([0.8, 0.35 + 0.2 * float(torch.rand(1, generator=generator)), 0.7, 0.95])
+    shares = shares[torch.randperm(4, generator=generator)].tolist()
+    numbers = torch.randperm(7, generator=generator)[:4]
+    groups = torch.repeat_interleave(numbers, torch.tensor(sizes))
+    right = torch.cat(
+        [torch.arange(n) < round(share * n) for n, share in zip(sizes, shares, strict=True)]
+    )
     order = torch.randperm(len(groups), generator=generator)
     return right[order], groups[order]
 

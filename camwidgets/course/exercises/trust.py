@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -120,27 +122,28 @@ def _two_boxes(generator: torch.Generator) -> tuple[Box, Box]:
 def _deletion(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
     height, width = _size(generator)
     image = torch.rand(3, height, width, generator=generator)
-    share = int(torch.randint(2, 7, (1,), generator=generator)) / 10
-    return image, _heat(height, width, generator), share
+    thousandths = 10 * int(torch.randint(30, 70, (1,), generator=generator)) + 3
+    return image, _heat(height, width, generator), thousandths / 1000  # no whole number of pixels
 
 
 def _curve(generator: torch.Generator) -> tuple[torch.Tensor]:
     count = int(torch.randint(4, 12, (1,), generator=generator))
-    return (torch.rand(count, generator=generator).sort(descending=True).values + 0.1,)
+    return (torch.rand(count, generator=generator) + 0.1,)
 
 
 def _two_maps(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two maps, related but not linearly, so that ranks and values correlate differently."""
+    """Two maps, related up or down but not linearly: ranks and values correlate differently."""
     height, width = _size(generator)
     a = _heat(height, width, generator)
     b = (3 * a).exp() + 20 * torch.rand(height, width, generator=generator)
-    return a, b
+    return a, b if torch.rand(1, generator=generator) < 0.5 else -b
 
 
 def _scores_and_draws(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     count = int(torch.randint(20, 40, (1,), generator=generator))
     scores = torch.rand(count, generator=generator) ** 3
-    return scores, torch.randint(count, (200, count), generator=generator)
+    rounds = int(torch.randint(150, 250, (1,), generator=generator))
+    return scores, torch.randint(count, (rounds, count), generator=generator)
 
 
 # Other right ways, where they take more than a line
@@ -223,9 +226,23 @@ def _bootstrap_by_loop(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float
 # Wrong answers that take more than a line
 
 
+def _iou_of_sides(a: Box, b: Box, lowest: float) -> float:
+    """Sides may be negative; their product is not below `lowest`."""
+    sides = (min(a[2], b[2]) - max(a[0], b[0])), (min(a[3], b[3]) - max(a[1], b[1]))
+    overlap = max(lowest, sides[0] * sides[1])
+    return overlap / (_area(a) + _area(b) - overlap)
+
+
 def _delete_with(image: torch.Tensor, heat: torch.Tensor, share: float, fill: float):
     gone = delete_hottest(torch.zeros_like(image) + heat, heat, share) != heat
     return torch.where(gone, torch.full_like(image, fill), image)
+
+
+def _delete_count(
+    image: torch.Tensor, heat: torch.Tensor, count: Callable[[float], int], share: float
+) -> torch.Tensor:
+    exact = count(share * heat.numel()) + 0.5
+    return delete_hottest(image, heat, exact / heat.numel())
 
 
 def _keep_hottest(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
@@ -250,6 +267,11 @@ def _argsort_once(a: torch.Tensor, b: torch.Tensor) -> float:
 
 def _quantiles_of_scores(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
     return scores.quantile(0.025).item(), scores.quantile(0.975).item()
+
+
+def _sorted_means(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
+    means = scores[draws].mean(dim=1).sort().values
+    return tuple(means[int(q * len(means))].item() for q in (0.025, 0.975))
 
 
 def _deviation_of_means(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
@@ -317,7 +339,12 @@ EXERCISES = (
         name="trust.box_iou",
         reference=box_iou,
         cases=_two_boxes,
-        edges=(((0, 0, 2, 3), (5, 1, 7, 9)), ((1, 2, 4, 6), (1, 2, 4, 6))),
+        edges=(
+            ((0, 0, 2, 3), (5, 1, 7, 9)),
+            ((0, 0, 4, 3), (5, 5, 7, 9)),
+            ((1, 0, 8, 9), (3, 2, 6, 7)),
+            ((1, 2, 4, 6), (1, 2, 4, 6)),
+        ),
         hints=(
             "The intersection of two boxes is a box: where does it begin on the left, and where "
             "does it end on the right? What if it ends before it begins?",
@@ -351,6 +378,15 @@ EXERCISES = (
                     (a[0], a[1], a[2] + 1, a[3] + 1), (b[0], b[1], b[2] + 1, b[3] + 1)
                 ),
                 "You counted right and bottom as inside; they are exclusive: width = right - left.",
+            ),
+            Mistake(
+                lambda a, b: _iou_of_sides(a, b, float("-inf")),
+                "Boxes that do not meet have no overlap: a width or height below 0 counts as 0.",
+            ),
+            Mistake(
+                lambda a, b: _iou_of_sides(a, b, 0),
+                "Two negative sides multiply to an area that is not there: raise each side to 0 "
+                "before you multiply.",
             ),
         ),
         spellings=(_iou_by_drawing, _iou_by_sets, _iou_in_torch),
@@ -391,6 +427,21 @@ EXERCISES = (
             Mistake(
                 lambda image, heat, share: delete_hottest(image, heat, share).mean(dim=0),
                 "The channels are gone: the picture keeps its shape (C, H, W).",
+            ),
+            Mistake(
+                lambda image, heat, share: _delete_count(image, heat, math.ceil, share),
+                "One pixel too many is gone: int(share · H · W) rounds down.",
+            ),
+            Mistake(
+                lambda image, heat, share: _delete_count(image, heat, round, share),
+                "You rounded the number of pixels to the nearest; int(share · H · W) rounds down.",
+            ),
+            Mistake(
+                lambda image, heat, share: torch.where(
+                    heat > heat.quantile(1 - share), image.mean((1, 2), keepdim=True), image
+                ),
+                "A quantile lies between two pixels and may take one too many: sort, and take "
+                "int(share · H · W).",
             ),
         ),
         spellings=(_delete_by_loop, _delete_by_threshold, _delete_in_numpy),
@@ -523,6 +574,10 @@ EXERCISES = (
                     scores[draws].mean(dim=1).max().item(),
                 ),
                 "Smallest and largest mean grow apart the more you draw; asked are quantiles.",
+            ),
+            Mistake(
+                _sorted_means,
+                "You picked two of the sorted means; a quantile may lie between two of them.",
             ),
         ),
         spellings=(
