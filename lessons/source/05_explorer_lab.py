@@ -115,18 +115,21 @@ predict("first", "Your first verdict: which networks look at the pen?", sentence
 explorer_a = cw.Explorer(
     nets["A"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
 )
+explorer_a.target = RING
 explorer_a
 
 # %%
 explorer_b = cw.Explorer(
     nets["B"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
 )
+explorer_b.target = RING
 explorer_b
 
 # %%
 explorer_c = cw.Explorer(
     nets["C"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
 )
+explorer_c.target = RING
 explorer_c
 
 # %% [markdown]
@@ -369,12 +372,12 @@ probability_change = check("shortcut.probability_change", probability_change)
 # twin, `erase_mark` paints the ink over from its surroundings.
 
 # %%
-change = {
-    lab: torch.as_tensor(
-        probability_change(scores(net, x_marked), scores(net, inputs["without"][marked]), RING)
-    )
-    for lab, net in nets.items()
-}
+change = {}
+for lab, net in nets.items():
+    before, after = scores(net, x_marked), scores(net, inputs["without"][marked])
+    change[lab] = torch.as_tensor(probability_change(before, after, RING)).detach()
+
+# %%
 figure = Figure((7, 2.4), layout="constrained")
 axis = figure.subplots()
 for k, lab in enumerate("ABC"):
@@ -449,10 +452,16 @@ coarse_view = check("shortcut.coarse_view", coarse_view)
 # Now let us be generous and imagine a *perfect* map, which knows exactly where the ink is, but has
 # to say it in 4×4, 8×8 or 16×16 positions. We enlarge it as we enlarge every map.
 
+
 # %%
+def as_map(answer):
+    """An exercise's answer, tensor, array or list, as a float tensor."""
+    return torch.stack([torch.as_tensor(row).detach().float() for row in answer])
+
+
 sizes = [4, 8, 16]
 views = {
-    size: cw.upsample(torch.stack([torch.as_tensor(coarse_view(m, size)).float() for m in ink]), 64)
+    size: cw.upsample(torch.stack([as_map(coarse_view(m, size)) for m in ink]), 64)
     for size in sizes
 }
 cw.heat_row(
@@ -539,8 +548,8 @@ designs["GAP head, 4×4 (C)"] = accuracy(nets["C"], inputs["with ink"], labels),
 
 # %% tags=["nbval-ignore-output"]
 print(f"{'design':22s}{'right':>8s}{'hottest pixel on what it uses':>32s}")
-for name, (right, hits) in designs.items():
-    print(f"{name:22s}{right:8.0%}{hits:32.0%}")
+for name, (share, hits) in designs.items():
+    print(f"{name:22s}{share:8.0%}{hits:32.0%}")
 
 # %%
 rights, hits = zip(*designs.values(), strict=True)

@@ -13,6 +13,7 @@
 # come from a network. The third has never seen one.
 
 # %%
+import numpy as np
 import torch
 from IPython.display import Markdown
 from matplotlib.figure import Figure
@@ -396,9 +397,12 @@ delete_hottest = check("trust.delete_hottest", delete_hottest)
 
 # %%
 steps = [0.0, 0.02, 0.05, 0.1, 0.2]
-deleted = [delete_hottest(images[i], heat["Grad-CAM"][i], s) for s in steps]
+deleted = [delete_hottest(images[i].clone(), heat["Grad-CAM"][i], s) for s in steps]
 cw.gallery(
-    [(255 * d.permute(1, 2, 0)).byte().numpy() for d in deleted],
+    [
+        (255 * np.stack([np.asarray(channel) for channel in d], axis=-1)).astype(np.uint8)
+        for d in deleted
+    ],
     [f"{100 * s:.0f} % gone" for s in steps],
     alt="One cell five times. From left to right a gray patch grows over its parasite, until "
     "nothing of the parasite is left.",
@@ -545,32 +549,43 @@ assert drop["uniform"] < 0.15
 # from the top, a **cascade**, and then with each layer alone (Adebayo et al. 2018). A map that
 # explains the network must change. If it stays, it shows the picture and not the network.
 #
-# "Stays the same" needs a number. Values differ in scale, so we compare the *order* of the pixels.
+# "Stays the same" needs a number, and we have two. **Spearman's** rank correlation (you wrote it in
+# exercise 4.8) compares the *order* of all pixels. **SSIM** compares the *structure*: whether
+# brightness and contrast go together, in a small window that slides over both maps. Here is SSIM
+# for a single window.
 
 # %% [markdown]
-# ### Exercise 6.5 · Spearman's rank correlation (8 minutes, ★★★)
+# ### Exercise 6.5 · Structural similarity (10 minutes, ★★★)
 #
-# Given: maps `a` and `b`, float (h, w), all values of a map different. Return a number from -1 to
-# 1: the correlation of their ranks. 1: the same order of pixels. 0: nothing in common.
+# Given: maps `a` and `b` `(h, w)`, values from 0 to 1. Return one number,
+#
+# $$\frac{(2\mu_a\mu_b + c_1)\,(2\sigma_{ab} + c_2)}
+# {(\mu_a^2 + \mu_b^2 + c_1)\,(\sigma_a^2 + \sigma_b^2 + c_2)}$$
+#
+# with the means $\mu$, the variances $\sigma^2$ and the covariance $\sigma_{ab}$ over all pixels
+# (divided by h·w), $c_1 = 0.01^2$ and $c_2 = 0.03^2$. Equal maps give 1.
 
 
 # %% tags=["exercise"]
-def spearman(a, b):
-    """Rank correlation of two maps."""
+def similarity(a, b):
+    """SSIM of two maps (h, w), with one window over all of them."""
     # solution
-    ranks = [m.flatten().argsort().argsort().double() for m in (a, b)]
-    return torch.corrcoef(torch.stack(ranks))[0, 1].item()
+    c1, c2 = 0.01**2, 0.03**2
+    covariance = ((a - a.mean()) * (b - b.mean())).mean()
+    variances = a.var(correction=0) + b.var(correction=0)
+    luminance = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
+    return (luminance * (2 * covariance + c2) / (variances + c2)).item()
     # end solution
 
 
-spearman = check("trust.spearman", spearman)
+similarity = check("trust.similarity", similarity)
 
-# %% [markdown]
-# <details><summary><b>Help, I get <code>RuntimeError: mean(): could not infer output dtype. Input
-# dtype must be either a floating point or complex dtype. Got: Long</code></b></summary>
-#
-# `argsort` gives whole numbers, and their mean need not be whole. Turn the ranks into floats first:
-# `.double()`. </details>
+# %%
+one, other = (cw.normalize(heat[name][[i]])[0] for name in ("Grad-CAM", "guided backprop"))
+print(f"a map and itself: {float(similarity(one, one)):.1f}")
+print(
+    "Grad-CAM and guided backprop of one cell, below a half:", float(similarity(one, other)) < 0.5
+)
 
 # %%
 predict(
@@ -617,7 +632,7 @@ axes[2].legend(fontsize=8)
 figure_picture(
     figure,
     "Three panels of four curves against the layer that is made random, the classifier first. "
-    "Cascade, order: Grad-CAM and guided Grad-CAM are near zero from the start; positive-only "
+    "Cascade, order: Grad-CAM and guided Grad-CAM are far below one from the start; positive-only "
     "begins near one and drops after the last block; guided backprop begins near one and falls "
     "slowly. Cascade, structure: guided Grad-CAM stays high all along. One layer alone: guided "
     "backprop is high for all late layers.",
@@ -766,7 +781,7 @@ Markdown("\n".join("| " + " | ".join(row) + " |" for row in table))
 figure_picture(
     dots({k: v for k, v in columns.items() if k != "rank accuracy"}),
     alt="Five panels of dots with 95 % intervals, one row a method. Guided Grad-CAM leads in "
-    "pointing, mass and box IoU. In deletion the six methods lie close together, the edges near "
+    "pointing and mass. In deletion the six methods lie close together, the edges near "
     "them. After a random classifier Grad-CAM and guided Grad-CAM stay least alike, and LayerCAM, "
     "positive-only and guided backprop stay near one.",
 )
@@ -777,14 +792,13 @@ for label, column in columns.items():
     by_mean = sorted(methods, key=lambda method: mean(column[method]))
     ranking[label] = by_mean if label in LOW_IS_GOOD else by_mean[::-1]
 best = {label: names[0] for label, names in ranking.items()}
-print("One method is best in every column:", len(set(best.values())) == 1)
 print("Best in mass:", best["mass"])
 known = likes["guided backprop"], likes["Grad-CAM"]
 print("Guided backprop survives a random classifier:", mean(known[0]) > 0.7)
 print("Grad-CAM survives it:", mean(known[1]) > 0.7)
-assert best["mass"] == "guided Grad-CAM" != best["random classifier"]
+assert best["mass"] == "guided Grad-CAM"
 assert mean(known[0]) > 0.7
-assert mean(known[1]) < 0.5
+assert mean(known[1]) < 0.6
 assert len(images) == 200
 
 # %% [markdown]
@@ -829,7 +843,7 @@ for label, (first, second, *_) in ranking.items():
 # - A score without baseline, ceiling and interval says nothing.
 # - Masks ask whether map and *person* agree; deletion asks whether map and *network* agree.
 # - A map that survives a random classifier does not explain the classifier.
-# - The leader against the masks is not the leader in the sanity check: choose by the question.
+# - A map can point well and survive a random classifier: ask both questions, and report both.
 # - The strongest test is still to change the picture.
 #
 # ## Quiz

@@ -19,10 +19,10 @@ def concentration(heat: torch.Tensor, mark: torch.Tensor) -> float:
 
 
 def coarse_view(mark: torch.Tensor, size: int) -> torch.Tensor:
-    """A mark as a map of size × size places can show it.
+    """A mark as a map of size × size positions can show it.
 
     mark: bool (H, W). size: a whole number that divides H and W. Returns float (size, size): of
-    each place's pixels, the share that lies in the mark.
+    each position's pixels, the share that lies in the mark.
     """
     height, width = mark.shape
     squares = mark.float().reshape(size, height // size, size, width // size)
@@ -86,7 +86,7 @@ def _mark_and_size(generator: torch.Generator) -> tuple[torch.Tensor, int]:
     high, wide = (torch.randperm(3, generator=generator)[:2] + 2).tolist()
     mark = torch.rand(size * high, size * wide, generator=generator) < 0.35
     mark[0, 0], mark[-1, -1] = True, False
-    mark[:high, -wide:] = False  # a place without any mark
+    mark[:high, -wide:] = False  # a position without any mark
     return mark, size
 
 
@@ -282,32 +282,33 @@ EXERCISES = (
         reference=coarse_view,
         cases=_mark_and_size,
         hints=(
-            "Each place of the map stands for a block of H // size times W // size pixels. What is "
-            "the mean of the mark over such a block?",
-            "mark.float().reshape(size, H // size, size, W // size) has the place on axes 0 and 2, "
-            "the pixels of its block on axes 1 and 3.",
+            "Each position of the map stands for a block of H // size times W // size pixels. What "
+            "is the mean of the mark over such a block?",
+            "mark.float().reshape(size, H // size, size, W // size) has the position on axes 0 and "
+            "2, the pixels of its block on axes 1 and 3.",
             "return squares.mean(dim=(___, 3))",
         ),
         mistakes=(
             Mistake(
                 lambda mark, size: (coarse_view(mark, size) > 0).float(),
-                "You asked whether a place holds any mark; asked is how much of it.",
+                "You asked whether a position holds any mark; asked is how much of it.",
             ),
             Mistake(
                 lambda mark, size: coarse_view(mark, size) * mark.numel() / size**2,
-                "You counted the pixels; divide by how many a place has.",
+                "You counted the pixels; divide by how many a position has.",
             ),
             Mistake(
                 lambda mark, size: coarse_view(mark, size) / coarse_view(mark, size).max(),
-                "You divided by the largest place; the share of a place's own pixels is asked.",
+                "You divided by the largest; the share of a position's own pixels is asked.",
             ),
             Mistake(
                 lambda mark, size: mark[:: mark.shape[0] // size, :: mark.shape[1] // size].float(),
-                "You took one pixel of each place; all its pixels count.",
+                "You took one pixel of each position; all its pixels count.",
             ),
             Mistake(
                 lambda mark, size: coarse_view(mark, size) * mark.numel() / mark.sum() / size**2,
-                "You have the share of the mark in each place; asked is the share of the place.",
+                "You have the share of the mark in each position; asked is the share of the "
+                "position.",
             ),
             Mistake(
                 lambda mark, size: coarse_view(mark, size).T,

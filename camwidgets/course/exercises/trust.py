@@ -57,15 +57,19 @@ def area(curve: torch.Tensor) -> float:
     return ((curve[1:] + curve[:-1]) / 2).mean().item()
 
 
-def spearman(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Rank correlation of two maps: 1 the same order of pixels, -1 the reverse order.
+def similarity(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Structural similarity (SSIM) of two maps, with one window over all of them.
 
-    a, b: float (h, w), all values of a map different. Returns a number from -1 to 1.
-    (Spearman 1904; used for maps in Adebayo et al. 2018)
+    a, b: float (h, w) in 0..1. Returns the number
+    (2 μ_a μ_b + c1) (2 σ_ab + c2) / ((μ_a² + μ_b² + c1) (σ_a² + σ_b² + c2)), with means μ,
+    variances σ² and covariance σ_ab over the h · w pixels (divided by h · w), c1 = 0.01² and
+    c2 = 0.03².
+    (Wang et al. 2004, equation 13)
     """
-    x, y = _ranks(a), _ranks(b)
-    x, y = x - x.mean(), y - y.mean()
-    return ((x * y).sum() / (x.norm() * y.norm())).item()
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
+    structure = (2 * _covariance(a, b) + c2) / (_covariance(a, a) + _covariance(b, b) + c2)
+    return (luminance * structure).item()
 
 
 def bootstrap_interval(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
@@ -83,8 +87,8 @@ def _area(box: Box) -> int:
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
-def _ranks(values: torch.Tensor) -> torch.Tensor:
-    return values.flatten().argsort().argsort().double()
+def _covariance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return ((a - a.mean()) * (b - b.mean())).mean()
 
 
 # Random inputs
@@ -132,11 +136,11 @@ def _curve(generator: torch.Generator) -> tuple[torch.Tensor]:
 
 
 def _two_maps(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Two maps, related up or down but not linearly: ranks and values correlate differently."""
+    """Maps related up or down, of unlike brightness and so little contrast that c1, c2 count."""
     height, width = _size(generator)
-    a = _heat(height, width, generator)
-    b = (3 * a).exp() + 20 * torch.rand(height, width, generator=generator)
-    return a, b if torch.rand(1, generator=generator) < 0.5 else -b
+    a, noise = torch.rand(2, height, width, generator=generator)
+    related = a if torch.rand(1, generator=generator) < 0.5 else 1 - a
+    return 0.05 + 0.08 * a, 0.15 + 0.1 * (0.7 * related + 0.3 * noise)
 
 
 def _scores_and_draws(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -203,19 +207,28 @@ def _area_by_loop(curve: torch.Tensor) -> float:
     return sum(step * (left + right) / 2 for left, right in pairwise(heights))
 
 
-def _spearman_by_formula(a: torch.Tensor, b: torch.Tensor) -> float:
-    n = a.numel()
-    return 1 - 6 * ((_ranks(a) - _ranks(b)) ** 2).sum().item() / (n * (n**2 - 1))
+def _similarity_in_numpy(a: torch.Tensor, b: torch.Tensor) -> float:
+    x, y = a.double().numpy().ravel(), b.double().numpy().ravel()
+    (xx, xy), (_, yy) = np.cov(x, y, ddof=0)
+    light = (2 * x.mean() * y.mean() + 1e-4) / (x.mean() ** 2 + y.mean() ** 2 + 1e-4)
+    return light * (2 * xy + 9e-4) / (xx + yy + 9e-4)
 
 
-def _spearman_in_numpy(a: torch.Tensor, b: torch.Tensor) -> float:
-    ranks = [np.argsort(np.argsort(m.numpy().ravel())) for m in (a, b)]
-    return np.corrcoef(*ranks)[0, 1]
+def _similarity_by_loop(a: torch.Tensor, b: torch.Tensor) -> float:
+    pairs = list(zip(a.double().flatten().tolist(), b.double().flatten().tolist(), strict=True))
+    mean_a, mean_b = sum(p for p, _ in pairs) / len(pairs), sum(q for _, q in pairs) / len(pairs)
+    variances = sum((p - mean_a) ** 2 + (q - mean_b) ** 2 for p, q in pairs) / len(pairs)
+    covariance = sum((p - mean_a) * (q - mean_b) for p, q in pairs) / len(pairs)
+    light = (2 * mean_a * mean_b + 0.0001) / (mean_a**2 + mean_b**2 + 0.0001)
+    return light * (2 * covariance + 0.0009) / (variances + 0.0009)
 
 
-def _spearman_by_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    x, y = (torch.nn.functional.normalize(_ranks(m) - _ranks(m).mean(), dim=0) for m in (a, b))
-    return x @ y
+def _similarity_by_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    maps = torch.stack([a.flatten(), b.flatten()]).double()
+    means = maps.mean(dim=1, keepdim=True)
+    light, moments = means @ means.T, (maps - means) @ (maps - means).T / maps.shape[1]
+    first = (2 * light[0, 1] + 1e-4) / (light.trace() + 1e-4)
+    return first * (2 * moments[0, 1] + 9e-4) / (moments.trace() + 9e-4)
 
 
 def _bootstrap_by_loop(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
@@ -256,13 +269,26 @@ def _delete_by_value(image: torch.Tensor, heat: torch.Tensor, share: float) -> t
     return torch.where(gone, image.mean(dim=(1, 2), keepdim=True), image)
 
 
-def _pearson(a: torch.Tensor, b: torch.Tensor) -> float:
-    return torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].item()
+def _ssim(a: torch.Tensor, b: torch.Tensor, c1: float, c2: float, correction: int = 0) -> float:
+    (aa, ab), (_, bb) = torch.cov(torch.stack([a.flatten(), b.flatten()]), correction=correction)
+    light = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
+    return (light * (2 * ab + c2) / (aa + bb + c2)).item()
 
 
-def _argsort_once(a: torch.Tensor, b: torch.Tensor) -> float:
-    orders = [m.flatten().argsort().double() for m in (a, b)]
-    return torch.corrcoef(torch.stack(orders))[0, 1].item()
+def _ssim_of_deviations(a: torch.Tensor, b: torch.Tensor) -> float:
+    light = (2 * a.mean() * b.mean() + 1e-4) / (a.mean() ** 2 + b.mean() ** 2 + 1e-4)
+    spread = a.std(correction=0) + b.std(correction=0) + 9e-4
+    return (light * (2 * _covariance(a, b) + 9e-4) / spread).item()
+
+
+def _ssim_without_centring(a: torch.Tensor, b: torch.Tensor) -> float:
+    light = (2 * a.mean() * b.mean() + 1e-4) / (a.mean() ** 2 + b.mean() ** 2 + 1e-4)
+    spread = _covariance(a, a) + _covariance(b, b) + 9e-4
+    return (light * (2 * (a * b).mean() + 9e-4) / spread).item()
+
+
+def _light(a: torch.Tensor, b: torch.Tensor) -> float:
+    return ((2 * a.mean() * b.mean() + 1e-4) / (a.mean() ** 2 + b.mean() ** 2 + 1e-4)).item()
 
 
 def _quantiles_of_scores(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
@@ -491,42 +517,49 @@ EXERCISES = (
         ),
     ),
     Exercise(
-        name="trust.spearman",
-        reference=spearman,
+        name="trust.similarity",
+        reference=similarity,
         cases=_two_maps,
+        edges=((torch.zeros(4, 5), torch.zeros(4, 5)),),
         hints=(
-            "Replace each value by its rank, its place in the sorted order. Then it is an "
-            "ordinary correlation.",
-            "values.argsort().argsort() gives the ranks: the first says which pixel is at which "
-            "place, the second at which place each pixel is. torch.corrcoef does the rest.",
-            "return torch.corrcoef(torch.stack([ranks(a), ___]))[0, 1].item()",
+            "Five numbers are enough: two means, two variances, one covariance. Then it is the "
+            "formula.",
+            "((a - a.mean()) * (b - b.mean())).mean() is the covariance; with b = a it is the "
+            "variance.",
+            "structure = (2 * covariance + c2) / (variance_a + ___ + c2)",
         ),
         mistakes=(
             Mistake(
-                _pearson,
-                "You correlated the values themselves (Pearson); replace them by their ranks.",
+                lambda a, b: _ssim(a, b, 1e-4, 9e-4, correction=1),
+                "torch.var and torch.cov divide by n - 1 unless they are told correction=0; asked "
+                "is n, all pixels.",
             ),
             Mistake(
-                _argsort_once,
-                "argsort once gives the pixel at each place; the place of each pixel takes argsort "
-                "of argsort.",
+                lambda a, b: torch.nan_to_num(torch.tensor(_ssim(a, b, 0, 0))).item(),
+                "You left out c1 and c2; without them maps of little contrast count too much.",
             ),
             Mistake(
-                lambda a, b: -spearman(a, b),
-                "The sign is wrong: one of your two maps is ranked from the top, the other from "
-                "the bottom.",
+                lambda a, b: _ssim(a, b, 0.01, 0.03),
+                "Your constants are not squared: c1 = 0.01², c2 = 0.03².",
             ),
             Mistake(
-                lambda a, b: spearman(a, b) ** 2,
-                "You squared the correlation; its sign says whether the order is reversed.",
+                _ssim_of_deviations,
+                "You divided by standard deviations; variances are asked, their squares.",
             ),
             Mistake(
-                lambda a, b: ((_ranks(a) - _ranks(b)) ** 2).sum().item(),
-                "That is the sum of squared rank differences; the correlation is "
-                "1 - 6 · sum / (n (n² - 1)).",
+                _ssim_without_centring,
+                "Your covariance is the mean of a · b; subtract the means from the maps first.",
+            ),
+            Mistake(
+                lambda a, b: _ssim(a, b, 1e-4, 9e-4) / _light(a, b),
+                "You have the second factor alone; the one with the means is missing.",
+            ),
+            Mistake(
+                _light,
+                "You have the factor with the means alone; the one with the covariance is missing.",
             ),
         ),
-        spellings=(_spearman_by_formula, _spearman_in_numpy, _spearman_by_matmul),
+        spellings=(_similarity_in_numpy, _similarity_by_loop, _similarity_by_matmul),
     ),
     Exercise(
         name="trust.bootstrap_interval",
