@@ -196,7 +196,11 @@ cw.gallery(
 )
 
 # %% jupyter={"source_hidden": true}
-predict.reveal("look", "something outside the cell", "The largest number is on a dot of ink.")
+predict.reveal(
+    "look",
+    "something outside the cell",
+    "The largest number is on a dot of ink.",
+)
 
 # %% [markdown]
 # The answer was right, and the largest number lies on a dot of ink. That is a suspicion, not yet a

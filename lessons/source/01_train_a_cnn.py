@@ -208,7 +208,11 @@ with torch.no_grad():
     print("classifier", tuple(model.classifier(x.mean(dim=(2, 3))).shape))
 
 # %% jupyter={"source_hidden": true}
-predict.reveal("shape", "(64, 16, 16)", "Two of the four blocks pool, and each pooling halves 64.")
+predict.reveal(
+    "shape",
+    "(64, 16, 16)",
+    "Two of the four blocks pool, and each pooling halves 64.",
+)
 
 # %%
 everything = sum(p.numel() for p in model.parameters())
@@ -281,7 +285,9 @@ before = float(accuracy(scores(untrained, test_x), test_labels))
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
-    "before", "about 1 in 5", "It knows nothing, and there are five equally frequent classes."
+    "before",
+    "about 1 in 5",
+    "It knows nothing, and there are five equally frequent classes.",
 )
 
 # %%
@@ -512,7 +518,11 @@ figure_picture(
 )
 
 # %% jupyter={"source_hidden": true}
-predict.reveal("cover", "falls", "And the same patch elsewhere hardly matters.")
+predict.reveal(
+    "cover",
+    "falls",
+    "And the same patch elsewhere hardly matters.",
+)
 
 # %%
 for name, new in [("parasite covered", y_covered), ("patch elsewhere", y_control)]:

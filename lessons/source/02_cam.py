@@ -431,7 +431,9 @@ same = torch.allclose(y_shifted.softmax(0), y[first].softmax(0), atol=1e-4)
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
-    "zero", "stay the same", "Each score moves by the same amount; softmax sees differences only."
+    "zero",
+    "stay the same",
+    "Each score moves by the same amount; softmax sees differences only.",
 )
 
 # %%
@@ -648,7 +650,11 @@ inside = {name: part.mean() for name, (_, part) in results.items()}
 centre_hits = results["centre"][0].mean()
 
 # %% jupyter={"source_hidden": true}
-predict.reveal("centre", "about 2 in 3", "Crops are cut so that the cell is in the middle.")
+predict.reveal(
+    "centre",
+    "about 2 in 3",
+    "Crops are cut so that the cell is in the middle.",
+)
 
 # %%
 print(

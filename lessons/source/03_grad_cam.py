@@ -112,7 +112,11 @@ print("weights of one unit:", first_linear.in_features, "for 64 feature maps")
 assert first_linear.in_features == 16 * 64
 
 # %% jupyter={"source_hidden": true}
-predict.reveal("weights", "16", "One for each position: no map has a weight of its own any more.")
+predict.reveal(
+    "weights",
+    "16",
+    "One for each position: no map has a weight of its own any more.",
+)
 
 # %% [markdown]
 # So $w_k^c$ is gone. But what *was* it? In the GAP net it said how fast the score $y^c$ rises
@@ -154,7 +158,9 @@ assert torch.allclose(gradient[0, :, 0, 0], weight / 256, atol=1e-6)
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
-    "slopes", "1", "GAP treats all positions alike, so one step up counts the same anywhere."
+    "slopes",
+    "1",
+    "GAP treats all positions alike, so one step up counts the same anywhere.",
 )
 
 # %% [markdown]
@@ -832,7 +838,11 @@ assert torch.allclose(near[2], 4 * number_map, atol=1e-3)
 assert torch.allclose(near[0], -4 * number_map, atol=1e-3)
 
 # %% jupyter={"source_hidden": true}
-predict.reveal("near", "a blank map", "On top of a hill the slope is zero, whatever lies below.")
+predict.reveal(
+    "near",
+    "a blank map",
+    "On top of a hill the slope is zero, whatever lies below.",
+)
 
 # %% [markdown]
 # By the chain rule all three are one map, times $-2(y - t)$. So a clever target brought no new

@@ -342,7 +342,9 @@ assert max(blot for blot, _ in turned.values()) < 0.1
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
-    "paint", "more than 1 in 4", "C reads the pen as well as A does. Its map could not tell us."
+    "paint",
+    "more than 1 in 4",
+    "C reads the pen as well as A does. Its map could not tell us.",
 )
 
 # %% [markdown]
@@ -404,7 +406,7 @@ assert min(lost["A"], lost["C"]) > 0.33
 assert lost["B"] < 0.05
 assert gained > 0.02
 
-# %%
+# %% jupyter={"source_hidden": true}
 for key in ("first", "second"):
     predict.reveal(key, "A and C", "Painting in and painting out agree, and the control is clean.")
 
