@@ -12,8 +12,9 @@ from torch import nn
 from torch.nn import functional as F
 
 import camwidgets as cw
-from camwidgets.explorer.atlas import METHODS, Atlas, Heat, Page, stops
+from camwidgets.explorer.atlas import METHODS, Atlas, Heat, Page
 from camwidgets.explorer.inputs import prepare
+from camwidgets.explorer.stops import stops
 
 
 @pytest.fixture(autouse=True)
