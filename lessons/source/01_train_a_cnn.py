@@ -547,9 +547,9 @@ predict.reveal(
 # often lies on plain background, where painting over changes little. A stronger one would lie on
 # the same cell.)
 #
-# It took us a mask, which nobody has in
-# real life, and it gave one answer per picture: yes, it needs this region. It does not say
-# which part of the region counts, nor what else in the picture counts.
+# It took us a mask, which nobody has in real life, and it gave one answer per picture: yes, it
+# needs this region. It does not say which part of the region counts, nor what else in the picture
+# counts.
 
 # %% [markdown]
 # ## Keep your network

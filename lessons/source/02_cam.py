@@ -484,9 +484,9 @@ assert torch.allclose(gap, y[worst, rival] - y[worst, truth], atol=1e-3)
 
 # %% [markdown]
 # Read the third map like a bill: its mean, plus the difference of the two biases, is exactly the
-# lead of the rival (below zero if the rival loses).
-# Where is most of it? On the parasite, on a speck, on a neighbour, everywhere a little? Say it
-# in one sentence, and then: what would you paint over to test it, as in lesson 01?
+# lead of the rival (below zero if the rival loses). Where is most of it? On the parasite, on a
+# speck, on a neighbour, everywhere a little? Say it in one sentence, and then: what would you paint
+# over to test it, as in lesson 01?
 
 # %% [markdown]
 # ## From a map to a box

@@ -266,15 +266,13 @@ print(tuple(large.shape), "as cw.upsample:", same)
 # input with spatial dimensions of [16] and output size of (64, 64)</code></b></summary>
 #
 # `F.interpolate` takes (N, channels, h, w). Your maps have no channels: give them one with
-# `heats[:, None]`, and take it away again at the end with `[:, 0]`.
-# </details>
+# `heats[:, None]`, and take it away again at the end with `[:, 0]`. </details>
 
 # %% [markdown]
 # ### Exercise 3.4 · Hook and gradient in one function (8 minutes, ★★★)
 #
-# Put hook, forward pass and gradient from above into one function, for any model, any layer and
-# any number of images.
-# `model.get_submodule("blocks.3")` finds a layer by its dotted name.
+# Put hook, forward pass and gradient from above into one function, for any model, any layer and any
+# number of images. `model.get_submodule("blocks.3")` finds a layer by its dotted name.
 #
 # Given: `model`, `images` `(N, C, H, W)`, `layer` (a name), `target` (a class). Return: the
 # features and the gradient of the logit of class `target`, both `(N, K, h, w)`. Leave no hook
@@ -315,8 +313,7 @@ hint("grad_cam.features_and_gradient")  # run it again for the next step
 # grad_fn</code></b></summary>
 #
 # The forward pass ran under `torch.no_grad()`, or you detached the features before you asked for
-# the gradient. Detach at the end.
-# </details>
+# the gradient. Detach at the end. </details>
 #
 # <details><summary><b>Help, I get
 # <code>RuntimeError: The differentiated Tensor at index 0 appears to not have been used in the
@@ -896,8 +893,8 @@ assert accuracy(young, images, labels) > 0.4
 
 # %% [markdown]
 # Read the answer off the strip. All frames share one scale: otherwise "before" would glow too, and
-# it comes from random weights. The strip shows growth, not truth. A
-# strong map in the wrong place grows as well; lesson 05 has one.
+# it comes from random weights. The strip shows growth, not truth. A strong map in the wrong place
+# grows as well; lesson 05 has one.
 
 # %% [markdown]
 # # The debugging clinic
@@ -916,8 +913,8 @@ assert accuracy(young, images, labels) > 0.4
 # ### Exercise 3.10 · Patient 1: "It will not even run" (2 minutes, ★★)
 #
 # Given: `model`, `images` `(N, C, H, W)`, `layer` (a name). It should return the features of that
-# layer, `(N, K, h, w)`. A second fault hides behind the first: which
-# names contain `conv1`, if there is a `conv11`?
+# layer, `(N, K, h, w)`. A second fault hides behind the first: which names contain `conv1`, if
+# there is a `conv11`?
 
 
 # %%
@@ -1178,15 +1175,13 @@ steady_scores = check("grad_cam.steady_scores", steady_scores)
 # Perhaps not. If the weighted sum is negative everywhere, ReLU leaves zeros. Look with
 # `relu=False`: numbers below zero mean that, to first order, nothing at this layer speaks for the
 # class. Only zeros there too would point to a fault, a softmax that is saturated, or a target at
-# its maximum.
-# </details>
+# its maximum. </details>
 #
 # **2.** A colleague multiplies all logits by 10 and the maps look the same. Why?
 # <details><summary>Answer</summary>
 #
 # All slopes grow by 10, so every map does. Divided by its own maximum, it is the same picture. A
-# normalised map has lost how strong the evidence was.
-# </details>
+# normalised map has lost how strong the evidence was. </details>
 #
 # **3.** The regression net predicts 4.0. You ask for a map of −(y − 4)² and see nothing. What
 # now?

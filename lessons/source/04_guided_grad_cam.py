@@ -306,8 +306,7 @@ guided_gradient = check("guided.gradient", guided_gradient)
 # doesn't require gradient</code></b></summary>
 #
 # No gradient will ever arrive there, because nothing upstream asked for one. Let the chain start
-# from `x.clone().requires_grad_()`.
-# </details>
+# from `x.clone().requires_grad_()`. </details>
 #
 # ## Does the hook meet every ReLU?
 #
@@ -433,8 +432,7 @@ except ValueError as error:
 # You tried `hooked_modules` on a network of your own (do!) with `nn.ReLU(inplace=True)`, as most of
 # torchvision's have. A full backward hook hands the module a view of its input, and the module may
 # not overwrite that. `cw.guided_backprop` hangs its hook on the result and takes such networks as
-# they are.
-# </details>
+# they are. </details>
 #
 # ## How do we look at a picture with two signs?
 #
@@ -751,9 +749,9 @@ assert where["positive-only"] < where["Grad-CAM"] - 0.05
 
 # %% [markdown]
 # In the scene above the schizont is still faintly red. On average over 120 scenes Grad-CAM counts
-# the other parasite *against* the class; positive-only counts it as
-# evidence *for* it. What it loses are the features that tell the two parasites apart by speaking
-# against one. The chart shows the price: its point lies well left of Grad-CAM's.
+# the other parasite *against* the class; positive-only counts it as evidence *for* it. What it
+# loses are the features that tell the two parasites apart by speaking against one. The chart shows
+# the price: its point lies well left of Grad-CAM's.
 #
 # ## Is the map about the network at all?
 #

@@ -97,8 +97,7 @@ predict("first", "Your first verdict: which networks look at the pen?", sentence
 # **Instructor.** Everybody commits to a verdict here, on nothing but the reports; ask for hands and
 # write the counts on the board. They vote again after the search. A is clear then, and C divides
 # the room: some see the ink, some a corner, some a rim. Let them argue *from the map*, and do not
-# settle it before the paint is out. Short of time: skip the
-# comparison of heads.
+# settle it before the paint is out. Short of time: skip the comparison of heads.
 
 # %% [markdown]
 # ## Search
@@ -523,9 +522,10 @@ assert sides["C"] == [32, 16, 8, 4]
 # There is a trade: late layers know more, early ones see finer. Two ways around it: choose a
 # network whose *last* map is fine, or use *guided Grad-CAM*, whose detail comes from the pixels.
 #
-# Is the fine map paid for in accuracy, and does the head matter? Compare designs, with numbers. We
-# add the network of lesson 03 with its flattening head. For C "what it uses" is the ink, for the
-# two honest ones the parasite.
+# Is the fine map paid for in accuracy, and does the head matter? We have two fair pairs. A and C
+# learned from the same pictures and differ in two poolings alone. B and the network of lesson 03
+# learned from the same pictures and differ in the head alone. What A and C use is the ink; what the
+# other two use is the parasite.
 
 # %% tags=["nbval-ignore-output"]
 flatten = trained("flatten")
@@ -541,12 +541,14 @@ def on_the_parasite(net):
     return scoring.pointing_hit(heat, parasite).nanmean().item()
 
 
-honest = {"GAP head, 16×16 (B)": nets["B"], "Flatten head, 16×16": flatten}
-designs = {
-    name: (accuracy(net, inputs["without"], labels), on_the_parasite(net))
-    for name, net in honest.items()
-}
-designs["GAP head, 4×4 (C)"] = accuracy(nets["C"], inputs["with ink"], labels), found["C"][0]
+designs = {}
+for name, net in {"A: GAP head, 16×16": nets["A"], "C: GAP head, 4×4": nets["C"]}.items():
+    designs[name] = (
+        accuracy(net, inputs["with ink"], labels),
+        on_the_ink(ring_maps(net, x_marked))[0],
+    )
+for name, net in {"B: GAP head, 16×16": nets["B"], "Flatten head, 16×16": flatten}.items():
+    designs[name] = accuracy(net, inputs["without"], labels), on_the_parasite(net)
 
 # %% tags=["nbval-ignore-output"]
 print(f"{'design':22s}{'right':>8s}{'hottest pixel on what it uses':>32s}")
@@ -556,17 +558,18 @@ for name, (share, hits) in designs.items():
 # %%
 rights, hits = zip(*designs.values(), strict=True)
 print("accuracies within 4 points of each other:", max(rights) - min(rights) < 0.04)
-print("the fine maps point well:", min(hits[:2]) > 0.75, "– the coarse one:", hits[2] > 0.75)
+print(
+    "the fine maps point well:", min(hits[0], *hits[2:]) > 0.7, "– the coarse one:", hits[1] > 0.7
+)
 assert max(rights) - min(rights) < 0.04
-assert min(hits[:2]) > 0.75
-assert hits[2] < 0.4
+assert min(hits[0], *hits[2:]) > 0.7
+assert hits[1] < 0.4
 
 # %% [markdown]
-# In these three the fine map goes with no lower accuracy, and both heads point well. It is a hint
-# and not a proof: C was trained on other pictures and looks for another thing. (A fair test trains
-# one network twice, with and without the two extra poolings. You have all you need:
-# `GapCNN(coarse=True)` and `fit`.) If people are going to look at your network's maps, this is a
-# design decision: **plan the map's resolution by the smallest thing that you need to see.**
+# The fine map costs next to nothing here, and either head points well; the two poolings make the
+# difference. (One training of each, on one small task: a hint, not a law.) If people are going to
+# look at your network's maps, this is a design decision: **plan the map's resolution by the
+# smallest thing that you need to see.**
 
 # %% [markdown]
 # ## Repair the data
@@ -577,8 +580,8 @@ assert hits[2] < 0.4
 # ### Exercise 5.5 · Who carries the mark? (5 minutes, ★)
 #
 # Given: `labels` `(N,)`, whole numbers from 0 to `classes` - 1, each of which occurs; `marked`
-# `(N,)`, booleans. Return
-# float `(classes,)`: of each class's pictures, the share that carries a mark.
+# `(N,)`, booleans. Return float `(classes,)`: of each class's pictures, the share that carries a
+# mark.
 
 
 # %% tags=["exercise"]

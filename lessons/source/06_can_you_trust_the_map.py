@@ -858,15 +858,13 @@ for label, (first, second, *_) in ranking.items():
 #
 # <details><summary>Answer</summary>
 # The threshold has seen the answers. The IoU is too high, and the method with more to tune gains
-# most. Choose on other images.
-# </details>
+# most. Choose on other images. </details>
 #
 # **3.** A map looks the same before and after you randomise the last layer. What do you conclude?
 #
 # <details><summary>Answer</summary>
 # It does not depend on what that layer learned, so it cannot tell you why *this class* was chosen.
-# It may still show what earlier layers respond to.
-# </details>
+# It may still show what earlier layers respond to. </details>
 #
 # ## What this does not show
 #

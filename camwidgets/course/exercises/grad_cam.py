@@ -447,7 +447,8 @@ def _from_ones(features: Tensor, alpha: Tensor) -> np.ndarray:
     for k in range(len(features)):
         heat += alpha[k].item() * features[k].numpy()
     heat = np.maximum(heat, 0)
-    return heat / heat.max()
+    with np.errstate(invalid="ignore"):
+        return heat / heat.max()
 
 
 def _with_epsilon(features: Tensor, alpha: Tensor, epsilon: float) -> Tensor:
