@@ -87,8 +87,8 @@ predict.reveal(
 # %% [markdown] tags=["instructor"]
 # **Instructor.** Let people vote by hand before revealing. Ask those who said C how they knew; most
 # say "it looked less convincing". Write that down: it is the criterion that the lesson replaces.
-# People get stuck on `argsort().argsort()` and on the bootstrap. Short of time: skip ROAD and the
-# permuted labels, keep the cascade and the table.
+# People get stuck on the variance in SSIM (n, not n - 1) and on the bootstrap. Short of time: skip
+# ROAD and the permuted labels, keep the cascade and the table.
 
 # %% [markdown]
 # ## Does it point at the parasite?
@@ -201,7 +201,7 @@ figure_picture(
     dots({"pointing": hit, "mass": mass, "rank accuracy": rank}),
     alt="Three panels of dots with error bars, one row a method, for pointing, mass and rank "
     "accuracy. All methods lie well to the right of the three baselines centre, uniform and edges. "
-    "Guided Grad-CAM lies farthest right in each panel, guided backprop next.",
+    "Guided Grad-CAM lies farthest right in each panel, or level with the best.",
 )
 
 
@@ -229,8 +229,9 @@ predict.reveal(
 )
 
 # %% [markdown]
-# Every method beats every baseline, so each knows *something*. Guided Grad-CAM leads in all three
-# panels. Keep the leader in mind: the last test of this lesson asks another question.
+# Every method beats every baseline, so each knows *something*. Guided Grad-CAM leads, or is level
+# with the best, in all three panels. Keep the leader in mind: the last test of this lesson asks
+# another question.
 #
 # How would we know if we were wrong? The bars are 95 % intervals of each mean, from drawing the
 # crops again (last section). They do not yet compare two methods: all methods score the *same*
@@ -363,8 +364,8 @@ assert mean(iou["Grad-CAM"]) > max(mean(iou[name]) for name in ("centre", "unifo
 # So far we asked whether the map agrees with *us*. But a network may rightly look elsewhere. The
 # other question is whether the map agrees with *the network*: take away what the map calls
 # important, and watch the probability of the class. This is called **deletion** (Petsiuk et al.
-# 2018). **Insertion** is the reverse: start from the mean colour, put the hottest pixels back
-# first.
+# 2018). **Insertion** is the reverse: start from the blurred picture and put the hottest pixels
+# back first.
 
 # %% [markdown]
 # ### Exercise 6.3 · Delete the hottest pixels (10 minutes, ★★)
@@ -503,7 +504,7 @@ cw.gallery(
 )
 
 # %%
-few = slice(None, None, 5)
+few = slice(None, None, 5)  # every fifth crop: imputing takes its time
 fractions = (0.05, 0.1, 0.2)
 road = {
     name: scoring.road(net, images[few], heat[name][few], labels[few], fractions=fractions)
