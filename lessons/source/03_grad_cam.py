@@ -56,7 +56,7 @@ cw.heat_row(
     ["a map of one number"],
     signed=True,
     alt="A field of blood cells, and the same field under a map in two colours: strong red patches "
-    "lie on cells that hold a parasite, pale tints elsewhere and along the edge.",
+    "lie on most of the cells that hold a parasite, pale tints elsewhere and along the edge.",
 )
 
 # %% [markdown]
@@ -231,8 +231,7 @@ cw.heat_row(
 )
 
 # %% [markdown]
-# It looks like lesson 02. If we were wrong, the next cells would tell: looking alike proves
-# nothing.
+# It looks like lesson 02. But looking alike proves nothing; the proof comes after exercise 3.4.
 
 # %% [markdown]
 # ### Exercise 3.3 · As large as the picture (4 minutes, ★★)
@@ -502,7 +501,7 @@ cw.gallery(
     [*(CLASS_NAMES[c] for c in labels[six]), *verdicts],
     columns=6,
     alt="Six infected cells drawn at random, and below each its map for the net's answer, each on "
-    "a scale of its own. Most maps touch the parasite; some are warm beside it.",
+    "a scale of its own. The maps are hottest on or at the parasite and warm beside it.",
 )
 
 # %% [markdown]
@@ -706,8 +705,9 @@ cw.heat_row(
     ["both signs", "after ReLU", "what ReLU hid, own scale"],
     signed=True,
     mask=fields.parasites[chosen],
-    alt="The field under three maps. With both signs and after ReLU: red on infected cells. The "
-    "part that ReLU hid, on a scale of its own: blue along the edge and on clean cells.",
+    alt="The field under three maps. With both signs and after ReLU: red on most of the infected "
+    "cells, one of them pale. The part that ReLU hid, on a scale of its own: blue along the edge and "
+    "on clean cells.",
 )
 
 # %%
@@ -892,9 +892,10 @@ assert strength[-1] > strength[0]
 assert accuracy(young, images, labels) > 0.4
 
 # %% [markdown]
-# Read the answer off the strip. All frames share one scale: otherwise "before" would glow too, and
-# it comes from random weights. The strip shows growth, not truth. A strong map in the wrong place
-# grows as well; lesson 05 has one.
+# All frames share one scale: otherwise "before" would glow too, and it comes from random weights.
+# Glowing first is not being found first. See whether the warm patch narrows to the outline, or
+# glows over the cell around it. The strip shows growth, not truth. A map in the wrong place can be
+# as strong; lesson 05 has one.
 
 # %% [markdown]
 # # The debugging clinic

@@ -249,10 +249,10 @@ heat_grid(
 )
 
 # %% [markdown]
-# The deconvnet never asks what the forward pass found, so it writes on the empty background too;
-# its grid is that of the max-pooling, which hands each gradient to one pixel of four. With both
-# questions the speckle is gone. It is tempting to say: so this is what the network sees. Keep that
-# thought; we will test it at the end.
+# At its ReLUs the deconvnet never asks what the forward pass found, so it writes on the empty
+# background too; its grid is that of the max-pooling, which hands each gradient to one pixel of
+# four. With both questions most of the speckle is gone. It is tempting to say: so this is what the
+# network sees. Keep that thought; we will test it at the end.
 #
 # ## How do we get the rule into a network?
 #
@@ -261,7 +261,7 @@ heat_grid(
 # PyTorch's ReLU already asks "was x positive?". The hook has to ask the other question.
 #
 # Here is a small network: `h = relu(layer @ h)` for each matrix in `layers`, starting from `x`; the
-# score is the sum of the last `h`. This is its plain gradient:
+# score is the sum of the last `h`. This function gives its plain gradient, for you to copy:
 
 
 # %%
@@ -382,8 +382,8 @@ predict.reveal(
 )
 
 # %% [markdown]
-# No error, and a picture that looks like a result. DenseNet and GoogLeNet in torchvision call
-# `F.relu`; there the recipe gives plain gradients in part.
+# No error, and a picture that looks like a result. torchvision's GoogLeNet calls nothing but
+# `F.relu`: there the recipe gives the plain gradient, too.
 #
 # How can one meet *every* ReLU? Whoever wants one, module or function, ends up asking PyTorch for
 # it. A `TorchFunctionMode` is asked first, each time. This one only listens:
@@ -712,8 +712,8 @@ signed = [torch.einsum("k,kij->ij", weights, features) for weights in (usual, po
 two_cells(
     [cw.upsample(heat / heat.abs().max(), (64, 128)) for heat in signed],  # each its own scale
     ["Grad-CAM, no ReLU: the ring", "positive-only: both cells"],
-    "Maps of ring on both cells. Grad-CAM without ReLU is red on the ring, pale on the schizont "
-    "and pale blue around it; positive-only is red on both.",
+    "Maps of ring on both cells. Grad-CAM without ReLU is red on the ring, faintly red on part of "
+    "the schizont and pale blue around it; positive-only is red on both.",
     signed=True,
     alpha=0.7,
 )
