@@ -706,8 +706,8 @@ cw.heat_row(
     signed=True,
     mask=fields.parasites[chosen],
     alt="The field under three maps. With both signs and after ReLU: red on most of the infected "
-    "cells, one of them pale. The part that ReLU hid, on a scale of its own: blue along the edge and "
-    "on clean cells.",
+    "cells, one of them pale. The part that ReLU hid, on a scale of its own: blue along the edge "
+    "and on clean cells.",
 )
 
 # %%
