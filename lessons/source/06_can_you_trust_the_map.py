@@ -729,7 +729,8 @@ heat_grid(
 # ### Exercise 6.6 · A bootstrap interval (8 minutes, ★★)
 #
 # Given: `scores` `(n,)`, one per image; `draws` `(R, n)`, R times n numbers of images, drawn with
-# replacement. Return `(low, high)`, the 2.5 % and 97.5 % quantiles of the R means.
+# replacement. Return `(low, high)`, the 2.5 % and 97.5 % quantiles of the R means, interpolated as
+# `quantile` does it.
 
 
 # %% tags=["exercise"]

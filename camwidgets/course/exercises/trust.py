@@ -76,7 +76,8 @@ def bootstrap_interval(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float
     """The 95 % percentile interval of the mean of some scores.
 
     scores: float (n,), one per image. draws: int64 (R, n): R times n numbers of images, drawn with
-    replacement. Returns (low, high): the 2.5 % and 97.5 % quantiles of the R means.
+    replacement. Returns (low, high): the 2.5 % and 97.5 % quantiles of the R means, interpolated
+    as torch.quantile and numpy.quantile do.
     (Efron and Tibshirani 1993)
     """
     means = scores[draws].mean(dim=1)
