@@ -448,6 +448,20 @@ def test_a_size_written_into_the_code_is_suspected() -> None:
     assert "should come from the input" in verdict_on(mine)
 
 
+def test_what_is_right_on_the_edges_alone_is_no_hint_at_a_size() -> None:
+    exercise = toy_exercise(
+        reference=lambda values: values.sum(0) + values.any(),
+        cases=lambda generator: (torch.rand(3, 2, generator=generator),),
+        edges=((torch.zeros(3, 2),),),
+        mistakes=(),
+    )
+    edge_alone = verdict_on(lambda values: values.sum(0), exercise)
+    assert "Right on" not in edge_alone
+    all_but_the_edge = verdict_on(lambda values: values.sum(0) + 1, exercise)
+    assert "Right on the 8 random inputs, not on values (3, 2) of zeros." in all_but_the_edge
+    assert "should come from the input" not in edge_alone + all_but_the_edge
+
+
 def test_where_it_differs_is_told_with_the_learners_value_only() -> None:
     exercise = toy_exercise(
         reference=lambda values: values * 0 + 0.1234,

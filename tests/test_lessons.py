@@ -9,6 +9,7 @@ import nbformat
 import pytest
 
 LESSONS = Path(__file__).parents[1] / "lessons"
+README = LESSONS.parent / "README.md"
 SOURCES = sorted((LESSONS / "source").glob("[0-9][0-9]_*.py"))
 
 _spec = importlib.util.spec_from_file_location("build", LESSONS / "source" / "build.py")
@@ -39,9 +40,7 @@ def test_notebook_is_what_its_source_gives(source, kind):
     assert [(c.id, c.cell_type, c.source) for c in found.cells] == [
         (c.id, c.cell_type, c.source) for c in fresh.cells
     ], f"{source.name} has changed: run `make lessons`"
-    assert [c.metadata.get("tags", []) for c in found.cells] == [
-        c.metadata.get("tags", []) for c in fresh.cells
-    ]
+    assert [c.metadata for c in found.cells] == [c.metadata for c in fresh.cells]
 
 
 @each_notebook
@@ -90,6 +89,25 @@ def test_lesson_hides_solutions_and_instructor_notes(source):
     assert lesson.count("    ...") >= text.count("# solution\n")
     assert 'tags=["instructor"]' in text
     assert len(lesson) < len(solution)
+
+
+@each_notebook
+def test_answers_to_guesses_are_folded(source, kind):
+    answers = [c for c in committed(source, kind).cells if "predict.reveal(" in c.source]
+    assert answers
+    for cell in answers:
+        assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
+        first = cell.source.splitlines()[0]  # JupyterLab shows it beside the three dots
+        assert not re.search(r"predict\.reveal\(.", first), first
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_readme_lists_the_lesson_with_its_minutes(source):
+    row = re.search(
+        rf"\(lessons/{source.stem}\.ipynb\).*\| (\d+) \|$", README.read_text(), re.MULTILINE
+    )
+    assert row, f"{source.stem} is not in the README's table"
+    assert f"**About {row[1]} minutes" in source.read_text()
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

@@ -384,9 +384,12 @@ def _recognise(exercise: Exercise, answers: list, right: list[bool]) -> tuple[st
 def _differences(exercise: Exercise, answers: list, right: list[bool]) -> Iterator[str]:
     """Where answers of the right form differ, without saying what the right values are."""
     trial = right.index(False)
-    if any(right):
+    random_ones = right[:RANDOM_TRIALS]
+    if all(random_ones):
+        yield f"Right on the {RANDOM_TRIALS} random inputs, not on {exercise.inputs[trial]}."
+    elif any(random_ones):
         yield (
-            f"Right on {exercise.inputs[right.index(True)]}, not on every other input. "
+            f"Right on {exercise.inputs[random_ones.index(True)]}, not on every other input. "
             "Is there a size or a value in your code that should come from the input?"
         )
     answer, expected = answers[trial], exercise.expected[trial]
