@@ -507,8 +507,8 @@ for axis, lab in zip(figure.subplots(1, 2, sharey=True), "AC", strict=True):
 figure_picture(
     figure,
     "Bars for four layers of lab A and lab C: how often the hottest pixel is on the ink. A: "
-    "rising from block 1 to block 3, all 16 by 16. C: low at its last layer, 4 by 4, high one "
-    "layer before, 8 by 8. The first block finds next to nothing in both.",
+    "high in its last blocks, all 16 by 16. C: low at its last layer, 4 by 4, and high one layer "
+    "before, 8 by 8. The blocks before that differ.",
 )
 
 # %%
