@@ -11,7 +11,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import cv2
 import matplotlib
@@ -22,6 +22,9 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 Array = np.ndarray
+Opacity = Literal["heat", "constant"]
+WIDTH = 8.6
+"""Inches, at 100 pixels each: wider, and a page of 900 pixels would shrink the labels."""
 
 
 def load_image(path: str | Path, size: int | tuple[int, int] | None = None) -> Array:
@@ -55,27 +58,36 @@ def load_image(path: str | Path, size: int | tuple[int, int] | None = None) -> A
     return image if size is None else _cropped(image, size)
 
 
-def overlay(image: Array, heat: Any, alpha: float = 0.5, colormap: str = "jet") -> Array:
-    """A map laid over its picture: (1 - alpha) · image + alpha · colour, uint8 (H, W, 3).
+def overlay(
+    image: Array,
+    heat: Any,
+    alpha: float = 0.5,
+    colormap: str = "inferno",
+    *,
+    opacity: Opacity = "heat",
+) -> Array:
+    """A map laid over its picture, uint8 (H, W, 3): the hotter, the more of it is seen.
 
     The map is upsampled first (bilinear), then divided by its maximum and coloured: colouring
-    first would blend colours that stand for no value in between. Negative values count as 0.
-    Jet is the default because it is what papers show; it has bands that the data do not have,
-    and "inferno" or "viridis" have none.
+    first would blend colours that stand for no value in between. Negative values count as 0, and
+    where there is no heat the picture stays as it is.
 
     Args:
         image: uint8 (H, W, 3) RGB or (H, W) gray.
         heat: float (h, w), any resolution and scale.
-        alpha: 0 shows the picture alone, 1 the map alone.
-        colormap: a Matplotlib name.
+        alpha: how much the map covers the picture at its hottest place: 0 not at all, 1 wholly.
+        colormap: a Matplotlib name. "inferno" and "viridis" are uniform: equal steps of heat look
+            equal. "jet", which many papers show, has bands that the data do not have.
+        opacity: "heat": each pixel is covered by alpha · its share of the maximum; "constant":
+            every pixel by alpha, the cold ones too, as in (1 - alpha) · image + alpha · colour.
 
     Raises:
-        ValueError: shapes, alpha or the colour map's name do not fit.
+        ValueError: shapes, alpha, opacity or the colour map's name do not fit.
     """
     image, heat = _picture(image), _map(heat)
     share = np.clip(_resized(heat, image.shape[:2]), 0, None)
     peak = heat.max()
-    return _blend(image, share / peak if peak > 0 else share, alpha, colormap)
+    return _blend(image, share / peak if peak > 0 else share, alpha, colormap, opacity)
 
 
 @dataclass(frozen=True, repr=False)
@@ -149,6 +161,7 @@ def heat_row(
     signed: bool = False,
     alpha: float = 0.5,
     colormap: str | None = None,
+    scale: str | None = None,
 ) -> Picture:
     """One picture and its maps side by side, all on one scale: `heat_grid` with one row."""
     return heat_grid(
@@ -160,6 +173,7 @@ def heat_row(
         signed=signed,
         alpha=alpha,
         colormap=colormap,
+        scale=scale,
     )
 
 
@@ -174,9 +188,11 @@ def heat_grid(
     signed: bool = False,
     alpha: float = 0.5,
     colormap: str | None = None,
+    scale: str | None = None,
 ) -> Picture:
     """A row a picture: the picture, then its maps as overlays, one scale and one colour bar.
 
+    Every pixel is covered by alpha, cold ones too, so that equal values look alike everywhere.
     A map without a positive value (in a signed figure: without any value) is marked "blank".
 
     Args:
@@ -189,6 +205,8 @@ def heat_grid(
         signed: False shows positive values only; True both signs about a neutral middle.
         alpha: how much of the map covers the picture.
         colormap: a Matplotlib name; by default "inferno", or "RdBu_r" if signed.
+        scale: what the colour bar says about its numbers; by default "value of the map", or
+            "against (−), for (+)" if signed.
     """
     colormap = colormap or ("RdBu_r" if signed else "inferno")
     maps = [[_map(heat) for heat in row] for row in heats]
@@ -216,13 +234,14 @@ def heat_grid(
                 axis.set_xlabel("blank", fontsize=9)
         if rows is not None:
             axes[i, 0].set_ylabel(rows[i], fontsize=9)
-    scale = ScalarMappable(Normalize(low, top if top > 0 else 1), colormap)
-    figure.colorbar(scale, ax=axes, fraction=0.025, pad=0.02)
+    table = ScalarMappable(Normalize(low, top if top > 0 else 1), colormap)
+    bar = figure.colorbar(table, ax=axes, fraction=0.025, pad=0.02)
+    bar.set_label(scale or ("against (−), for (+)" if signed else "value of the map"), fontsize=9)
     return figure_picture(figure, alt)
 
 
 def _panels(rows: int, columns: int, *, titled: bool) -> tuple[Figure, Array]:
-    side = min(2.4, 12 / columns)
+    side = min(2.2, WIDTH / columns)
     figure = Figure((columns * side, rows * side + 0.3 * titled), layout="constrained")
     return figure, figure.subplots(rows, columns, squeeze=False)
 
@@ -231,13 +250,18 @@ def _share(values: Array, low: float, top: float) -> Array:
     return np.clip((values - low) / (top - low), 0, 1) if top > low else np.zeros_like(values)
 
 
-def _blend(image: Array, share: Array, alpha: float, colormap: str) -> Array:
+def _blend(
+    image: Array, share: Array, alpha: float, colormap: str, opacity: Opacity = "constant"
+) -> Array:
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha must lie between 0 and 1, not {alpha}.")
     if colormap not in matplotlib.colormaps:
         raise ValueError(f"There is no colour map {colormap!r}; try 'inferno', 'viridis' or 'jet'.")
+    if opacity not in ("heat", "constant"):
+        raise ValueError(f"opacity must be 'heat' or 'constant', not {opacity!r}.")
     colour = 255 * matplotlib.colormaps[colormap](share)[..., :3]
-    return _to_bytes((1 - alpha) * image + alpha * colour)
+    cover = alpha * share[..., None] if opacity == "heat" else alpha
+    return _to_bytes((1 - cover) * image + cover * colour)
 
 
 def _picture(image: Any) -> Array:

@@ -448,7 +448,7 @@ def browser_numbers() -> dict:
     ]
     picture, heat = pictures(1)[0], torch.tensor([[1.0, 0, 3], [2, 5, 0]])
     overlays = [
-        {"alpha": a, "result": encoded(cw.overlay(picture, heat, a, "inferno"))}
+        {"alpha": a, "result": encoded(cw.overlay(picture, heat, a, opacity="constant"))}
         for a in (0, 0.3, 0.5, 1)
     ]
     mask = np.zeros((1, 12, 16), bool)

@@ -10,7 +10,7 @@ import pytest
 
 LESSONS = Path(__file__).parents[1] / "lessons"
 README = LESSONS.parent / "README.md"
-SOURCES = sorted((LESSONS / "source").glob("[0-9][0-9]_*.py"))
+SOURCES = sorted((LESSONS / "source").glob("[0-9][0-9]*_*.py"))
 
 _spec = importlib.util.spec_from_file_location("build", LESSONS / "source" / "build.py")
 build = importlib.util.module_from_spec(_spec)
@@ -88,6 +88,7 @@ def test_lesson_hides_solutions_and_instructor_notes(source):
     assert text.count("# solution\n") == text.count("# end solution\n")
     assert lesson.count("    ...") >= text.count("# solution\n")
     assert 'tags=["instructor"]' in text
+    assert "**Instructor.**" not in lesson + solution
     assert len(lesson) < len(solution)
 
 

@@ -20,6 +20,7 @@ from camwidgets.scoring import (
     rank_accuracy,
     resolution_ceiling,
     uniform_map,
+    wilson,
 )
 
 SCORES = {
@@ -331,3 +332,39 @@ def test_the_bootstrap_interval_depends_on_the_seed_alone():
 def test_an_impossible_level_is_refused():
     with pytest.raises(ValueError, match="between 0 and 1"):
         bootstrap_interval([0.5], level=95)
+
+
+@pytest.mark.parametrize(
+    ("hits", "count", "low", "high"),
+    [
+        (8, 10, 0.490, 0.943),  # (0.8 + 0.192 ± 1.96 · √(0.016 + 0.0096)) / 1.384
+        (10, 10, 0.722, 1.0),  # 10 / (10 + 1.96²) up to 1
+        (0, 10, 0.0, 0.278),
+        (1, 1, 0.207, 1.0),
+        (50, 100, 0.404, 0.596),
+    ],
+)
+def test_wilson_worked_out(hits, count, low, high):
+    scores = [1.0] * hits + [0.0] * (count - hits)
+    assert wilson(scores) == pytest.approx((hits / count, low, high), abs=5e-4)
+
+
+def test_wilson_is_not_sure_where_the_bootstrap_is():
+    every = torch.ones(200)
+    assert bootstrap_interval(every) == (1, 1, 1)
+    share, low, high = wilson(every)
+    assert (share, high) == (1, 1)
+    assert low == pytest.approx(200 / (200 + 1.96**2), abs=1e-4)
+    assert wilson(every, level=0.5)[1] > low
+
+
+def test_wilson_leaves_nan_out_and_takes_parts_of_a_hit():
+    assert wilson([math.nan, 1, 0, math.nan]) == wilson(np.array([0.5, 0.5]))
+    assert all(math.isnan(value) for value in wilson([math.nan]))
+
+
+def test_wilson_refuses_what_is_no_share():
+    with pytest.raises(ValueError, match="bootstrap_interval"):
+        wilson([0.5, 1.2])
+    with pytest.raises(ValueError, match="between 0 and 1"):
+        wilson([1, 0], level=1)

@@ -110,18 +110,35 @@ def test_a_missing_file_and_a_folder_are_named(tmp_path):
             load_image(path)
 
 
-def test_overlay_of_half_the_heat_worked_out():
+HEAT = np.array([[4.0, 0.0], [2.0, -3.0]])  # shares of the maximum: 1, 0, 1/2, 0
+
+
+def test_overlay_lets_the_opacity_follow_the_heat():
     image = np.full((2, 2, 3), 100, np.uint8)
-    heat = np.array([[4.0, 0.0], [2.0, -3.0]])
-    out = overlay(image, heat, alpha=0.25, colormap="gray")
+    out = overlay(image, HEAT, alpha=0.25, colormap="gray")
+    # covers 1/4, 0, 1/8, 0: 0.75 · 100 + 0.25 · 255; 100; 0.875 · 100 + 0.125 · 128; 100
+    assert out[..., 0].tolist() == [[139, 100], [104, 100]]
+    assert out.dtype == np.uint8
+
+
+def test_overlay_covers_evenly_when_asked_to():
+    image = np.full((2, 2, 3), 100, np.uint8)
+    out = overlay(image, HEAT, alpha=0.25, colormap="gray", opacity="constant")
     # 0.75 · 100 + 0.25 · 255 · (1, 0, 0.5, 0); gray's table rounds 0.5 to 128/255
     assert out[..., 0].tolist() == [[139, 75], [107, 75]]
-    assert out.dtype == np.uint8
+
+
+def test_overlay_takes_the_uniform_map_unless_asked_otherwise():
+    image = np.random.default_rng(0).integers(0, 255, (2, 2, 3), dtype=np.uint8)
+    plain = overlay(image, HEAT)
+    assert np.array_equal(plain, overlay(image, HEAT, 0.5, "inferno", opacity="heat"))
+    for other in ({"colormap": "jet"}, {"opacity": "constant"}, {"alpha": 0.6}):
+        assert not np.array_equal(plain, overlay(image, HEAT, **other))
 
 
 def test_overlay_upsamples_values_before_it_colours_them():
     image = np.zeros((1, 4, 3), np.uint8)
-    out = overlay(image, np.array([[0.0, 1.0]]), alpha=1, colormap="jet")
+    out = overlay(image, np.array([[0.0, 1.0]]), 1, "jet", opacity="constant")
     # jet runs from blue over green to red; mixing the end colours would give no green at all
     assert out[0, 1:3, 1].min() > 100
 
@@ -134,11 +151,12 @@ def test_overlay_takes_tensors_and_gray_pictures_and_scales_away_the_maximum():
     assert np.array_equal(overlay(image, heat, alpha=0)[..., 1], image)
 
 
-def test_overlay_of_a_blank_map_is_the_colour_of_zero_everywhere():
-    image = np.zeros((4, 4, 3), np.uint8)
-    out = overlay(image, np.zeros((2, 2)), alpha=1)
-    assert np.array_equal(out, np.broadcast_to(out[0, 0], out.shape))
-    assert np.array_equal(out, overlay(image, -np.ones((2, 2)), alpha=1))
+def test_overlay_of_a_blank_map_is_the_picture_or_the_colour_of_zero_everywhere():
+    image = np.random.default_rng(0).integers(0, 255, (4, 4, 3), dtype=np.uint8)
+    for blank in (np.zeros((2, 2)), -np.ones((2, 2))):
+        assert np.array_equal(overlay(image, blank, alpha=1), image)
+        covered = overlay(image, blank, alpha=1, opacity="constant")
+        assert np.array_equal(covered, np.broadcast_to(covered[0, 0], covered.shape))
 
 
 @pytest.mark.parametrize(
@@ -150,6 +168,7 @@ def test_overlay_of_a_blank_map_is_the_colour_of_zero_everywhere():
         ({"heat": np.full((2, 2), np.nan)}, "NaN"),
         ({"alpha": 1.5}, "between 0 and 1"),
         ({"colormap": "jett"}, "'jet'"),
+        ({"opacity": "no"}, "'heat' or 'constant'"),
     ],
 )
 def test_overlay_says_what_does_not_fit(arguments, words):
@@ -212,6 +231,31 @@ def test_a_signed_figure_keeps_the_sign_and_zero_in_the_middle():
     )
     blue = np.array([5, 48, 97])  # RdBu_r at its lower end
     assert (np.abs(picture.astype(int) - blue).sum(axis=2) < 12).mean() > 0.2
+
+
+@pytest.mark.parametrize("columns", [1, 4, 8])
+def test_figures_fit_a_page_of_900_pixels(columns):
+    image = np.zeros((64, 64, 3), np.uint8)
+    maps, titles = [np.eye(4)] * columns, [f"map {k}" for k in range(columns)]
+    for picture in (
+        heat_grid([image] * 2, [maps] * 2, titles, alt="maps of an eye", rows=["one", "two"]),
+        gallery([image] * columns, titles, alt="black squares"),
+    ):
+        assert _decoded(picture).shape[1] <= 900
+
+
+def test_a_colour_bar_says_what_it_measures(monkeypatch):
+    from matplotlib.colorbar import Colorbar
+
+    said = []
+    monkeypatch.setattr(
+        Colorbar, "set_label", lambda self, label, **_: said.append(label) if label else None
+    )
+    image = np.zeros((8, 8, 3), np.uint8)
+    heat_row(image, [np.eye(4)], alt="a diagonal")
+    heat_row(image, [np.eye(4)], alt="a diagonal", signed=True)
+    heat_row(image, [np.eye(4)], alt="a diagonal", scale="share of the maximum")
+    assert said == ["value of the map", "against (−), for (+)", "share of the maximum"]
 
 
 def test_heat_grid_wants_as_many_maps_for_each_picture():

@@ -1,5 +1,6 @@
 """The course: its pictures, networks, training, guesses and exercises."""
 
+from .claims import claim
 from .datasets import (
     CLASS_NAMES,
     Crops,
@@ -27,6 +28,7 @@ __all__ = [
     "History",
     "accuracy",
     "check",
+    "claim",
     "erase_mark",
     "fit",
     "hint",

@@ -75,7 +75,7 @@ def png(
     figure = Figure((5.2, 4.6 * min(height / width, 1.6) + 0.4), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
-    axes.imshow(overlay(picture, heat, alpha, colormap))
+    axes.imshow(overlay(picture, heat, alpha, colormap, opacity="constant"))
     axes.axis("off")
     if mask is not None and mask.any() and not mask.all():
         axes.contour(mask, [0.5], colors="black", linewidths=2.5)

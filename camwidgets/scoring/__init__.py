@@ -13,6 +13,7 @@ from .localisation import (
     rank_accuracy,
     resolution_ceiling,
     uniform_map,
+    wilson,
 )
 from .sanity import cascading, independent, spearman, ssim
 
@@ -38,4 +39,5 @@ __all__ = [
     "spearman",
     "ssim",
     "uniform_map",
+    "wilson",
 ]

@@ -32,23 +32,54 @@ def cascading(model: nn.Module, images: Tensor, seed: int = 0) -> Iterator[tuple
     Yields (name of the layer reached, a copy of the model in which it and every layer above it are
     random), from the last layer in forward order to the first. Layers are the modules that hold
     parameters themselves and run on `images` (N, C, H, W); each is initialised by its own
-    `reset_parameters`, which sets a batch norm back to the identity. Every copy is the caller's
-    and in eval mode; the model and the global random state stay as they were. ValueError names a
-    layer without `reset_parameters`.
+    `reset_parameters`. A batch norm is set back to the identity by its own, which is not random:
+    it is no stop of its own and goes with the layer whose output it is given. Every copy is the
+    caller's and in eval mode; the model and the global random state stay as they were. ValueError
+    names a layer without `reset_parameters`.
     """
     randomised = deepcopy(model).eval()
-    for step, name in enumerate(_from_the_top(randomised, images)):
-        _reset(randomised.get_submodule(name), seed + step)
+    for stop in _stops(randomised, images):
+        for name, step in stop.items():
+            _reset(randomised.get_submodule(name), seed + step)
         yield name, deepcopy(randomised)
 
 
 def independent(model: nn.Module, images: Tensor, seed: int = 0) -> Iterator[tuple[str, nn.Module]]:
     """Like `cascading`, but each copy has that one layer random and all others as learned."""
     learned = deepcopy(model).eval()
-    for step, name in enumerate(_from_the_top(learned, images)):
+    for stop in _stops(learned, images):
         randomised = deepcopy(learned)
-        _reset(randomised.get_submodule(name), seed + step)
+        for name, step in stop.items():
+            _reset(randomised.get_submodule(name), seed + step)
         yield name, randomised
+
+
+def _stops(model: nn.Module, images: Tensor) -> list[dict[str, int]]:
+    """Layers that become random together, the last to run first: {name: its step}.
+
+    A layer that `reset_parameters` makes the same each time goes with the next one below that it
+    makes random; those with none below go with the last.
+    """
+    stops: list[dict[str, int]] = []
+    waiting: dict[str, int] = {}
+    for step, name in enumerate(_from_the_top(model, images)):
+        waiting[name] = step
+        if _is_drawn(model.get_submodule(name)):
+            stops.append(waiting)
+            waiting = {}
+    if waiting and stops:
+        stops[-1] = {**waiting, **stops[-1]}
+    return stops or [waiting] * bool(waiting)
+
+
+def _is_drawn(layer: nn.Module) -> bool:
+    """Whether `reset_parameters` draws, that is, gives other weights with another seed."""
+    drawn = []
+    for seed in (0, 1):
+        fresh = deepcopy(layer)
+        _reset(fresh, seed)
+        drawn.append([parameter.detach() for parameter in fresh.parameters(recurse=False)])
+    return not all(map(torch.equal, *drawn))
 
 
 def _from_the_top(model: nn.Module, images: Tensor) -> list[str]:

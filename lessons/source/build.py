@@ -4,7 +4,7 @@ Each source gives two notebooks: the lesson, whose exercises hold `...`, and its
 executed, so that a reader sees every output without running anything.
 
 In a source, the lines of a cell between `# solution` and `# end solution` become `...` in the
-lesson; a markdown cell tagged "instructor" appears in the solution alone.
+lesson; a cell tagged "instructor" is for the instructor guide and appears in neither notebook.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import jupytext
@@ -33,29 +34,25 @@ def targets(source: Path) -> tuple[Path, Path]:
 
 
 def lesson(source: Path) -> NotebookNode:
-    """The learners' notebook, not executed: exercises open, instructor notes left out."""
-    notebook = _read(source)
-    notebook.cells = [c for c in notebook.cells if "instructor" not in c.metadata.get("tags", [])]
-    for cell in notebook.cells:
-        cell.source = SOLUTION.sub(lambda m: m["indent"] + "...\n", cell.source + "\n").rstrip("\n")
-    return _numbered(notebook)
+    """The learners' notebook, not executed: exercises open."""
+    return _notebook(source, lambda m: m["indent"] + "...\n")
 
 
 def solution(source: Path) -> NotebookNode:
-    """The solved notebook, not executed: exercises solved, instructor notes kept."""
-    notebook = _read(source)
-    for cell in notebook.cells:
-        cell.source = SOLUTION.sub(lambda m: m["lines"], cell.source + "\n").rstrip("\n")
-    return _numbered(notebook)
+    """The solved notebook, not executed."""
+    return _notebook(source, lambda m: m["lines"])
 
 
-def _read(source: Path) -> NotebookNode:
+def _notebook(source: Path, solve: Callable[[re.Match], str]) -> NotebookNode:
     notebook = jupytext.read(source)
     notebook.metadata = NotebookNode(
         kernelspec={"display_name": "Python 3", "language": "python", "name": "python3"},
         language_info={"name": "python"},
     )
-    return notebook
+    notebook.cells = [c for c in notebook.cells if "instructor" not in c.metadata.get("tags", [])]
+    for cell in notebook.cells:
+        cell.source = SOLUTION.sub(solve, cell.source + "\n").rstrip("\n")
+    return _numbered(notebook)
 
 
 def _numbered(notebook: NotebookNode) -> NotebookNode:
@@ -80,8 +77,8 @@ def execute(notebook: NotebookNode, folder: Path) -> None:
 
 def main(wanted: list[str]) -> None:
     """Build the lessons whose numbers are given, or all."""
-    for source in sorted(SOURCE.glob("[0-9][0-9]_*.py")):
-        if wanted and source.name[:2] not in wanted:
+    for source in sorted(SOURCE.glob("[0-9][0-9]*_*.py")):
+        if wanted and source.name.split("_")[0] not in wanted:
             continue
         for make, path in zip((lesson, solution), targets(source), strict=True):
             start = time.perf_counter()

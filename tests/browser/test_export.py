@@ -69,7 +69,7 @@ def expected(explorer) -> np.ndarray:
     page = explorer._atlas.pages[explorer.image_index]
     layer = explorer._atlas.layers.index(explorer.layer)
     heat = page.heat(explorer.method, layer, explorer.target)
-    return cw.overlay(page.picture, heat, explorer.alpha, explorer.colormap)
+    return cw.overlay(page.picture, heat, explorer.alpha, explorer.colormap, opacity="constant")
 
 
 def difference(page, explorer) -> float:
