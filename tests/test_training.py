@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camwidgets.course import training
+from camwidgets.course import places, training
 from camwidgets.course.networks import CountCNN, GapCNN
 from camwidgets.course.training import accuracy, fit, save, scores, trained
 
@@ -259,8 +261,13 @@ def test_accuracy_counts_the_right_ones() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A folder of its own for the networks, and training that takes no time."""
-    monkeypatch.setattr(training, "FOLDER", tmp_path / "trained")
+    """A workbook of its own for the networks, and training that takes no time."""
+    (tmp_path / places.MARK).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(places, "COURSE", tmp_path / "course")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(places.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.delenv("CAMWIDGETS_TRAINED", raising=False)
 
     def learn(model: nn.Module) -> training.History:
         model.eval()
@@ -277,7 +284,7 @@ def test_trained_trains_once_then_loads(
 ) -> None:
     state = torch.get_rng_state()
     first = trained(name)
-    assert f"Training the network '{name}'" in capsys.readouterr().out
+    assert f"Training the network '{name}', once: about half a minute" in capsys.readouterr().out
     assert [path.name for path in folder.iterdir()] == [f"{name}.pt"]
     second = trained(name)
     assert capsys.readouterr().out == ""
@@ -323,7 +330,13 @@ def text(path: Path) -> None:
     path.write_text("<html>not found</html>")
 
 
-@pytest.mark.parametrize("damage", [truncated, foreign, unsafe, empty, text])
+def not_finite(path: Path) -> None:
+    state = GapCNN().state_dict()
+    state["classifier.bias"][2] = float("nan")
+    torch.save(state, path)
+
+
+@pytest.mark.parametrize("damage", [truncated, foreign, unsafe, empty, text, not_finite])
 def test_a_file_that_cannot_be_used_is_reported_and_replaced(
     damage: Callable[[Path], None], folder: Path, capsys: pytest.CaptureFixture
 ) -> None:
@@ -331,7 +344,9 @@ def test_a_file_that_cannot_be_used_is_reported_and_replaced(
     damage(folder / "gap.pt")
     capsys.readouterr()
     assert same(weights(trained("gap")), right)
-    assert "does not hold the network 'gap'; it is trained anew" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert f"A file in {folder} does not hold the network 'gap'" in told
+    assert "Training the network 'gap'" in told
     trained("gap")
     assert capsys.readouterr().out == "", "the new file is sound"
 
@@ -366,3 +381,161 @@ def test_save_refuses_another_network_and_keeps_the_old_file(folder: Path) -> No
     with pytest.raises(ValueError, match="another network"):
         save(GapCNN(classes=2), "gap")
     assert same(weights(trained("gap")), before)
+
+
+def test_a_secret_name_is_never_told(folder: Path, capsys: pytest.CaptureFixture) -> None:
+    trained("shortcut", told_as="network A")
+    text(folder / "shortcut.pt")
+    trained("shortcut", told_as="network A")
+    told = capsys.readouterr().out
+    assert told.count("Training network A, once") == 2
+    assert "does not hold network A" in told
+    assert "shortcut" not in told.replace(str(folder), "")
+
+
+# where networks are kept and found
+
+
+def test_a_network_that_is_offered_is_used_and_not_copied(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    torch.manual_seed(7)
+    theirs, mine = GapCNN(), GapCNN()
+    save(theirs, "gap")
+    folder.rename(tmp_path / "hub")
+    empty = tmp_path / "nothing here"
+    monkeypatch.setenv("CAMWIDGETS_TRAINED", os.pathsep.join([str(empty), str(tmp_path / "hub")]))
+    assert same(weights(trained("gap")), weights(theirs))
+    assert capsys.readouterr().out == (
+        f"From {tmp_path / 'hub'}, which the course offers: the network 'gap'.\n"
+    )
+    assert not folder.exists()
+    save(mine, "gap")
+    assert same(weights(trained("gap")), weights(mine)), "the learner's own comes first"
+    assert same(weights(theirs), list(torch.load(tmp_path / "hub" / "gap.pt").values()))
+
+
+def test_a_broken_file_that_is_offered_is_passed_over(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    broken, sound = tmp_path / "broken", tmp_path / "course" / "lessons" / "trained"
+    torch.manual_seed(7)
+    theirs = GapCNN()
+    save(theirs, "gap")
+    sound.parent.mkdir(parents=True)
+    folder.rename(sound)
+    broken.mkdir()
+    text(broken / "gap.pt")
+    monkeypatch.setenv("CAMWIDGETS_TRAINED", str(broken))
+    assert same(weights(trained("gap")), weights(theirs))
+    assert f"A file in {broken} does not hold the network 'gap'" in capsys.readouterr().out
+    assert (broken / "gap.pt").read_text().startswith("<html>")
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:
+    """Writing in these folders is not permitted; chmod would not stop the super-user."""
+    write = places.write
+
+    def refusing(path: Path, data: bytes) -> None:
+        if any(path.is_relative_to(folder) for folder in folders):
+            raise PermissionError(13, "Permission denied", str(path))
+        write(path, data)
+
+    monkeypatch.setattr(places, "write", refusing)
+
+
+def test_a_training_is_not_lost_where_the_folder_is_read_only(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    cache = tmp_path / "cache" / "camwidgets" / "trained"
+    refuse(monkeypatch, folder)
+    first = weights(trained("gap"))
+    assert capsys.readouterr().out.endswith(
+        f"{folder} cannot be written; the network is kept in {cache}.\n"
+    )
+    assert same(weights(trained("gap")), first)
+    assert capsys.readouterr().out == ""
+
+    refuse(monkeypatch, folder, cache)
+    (user,) = places._temporary()
+    trained("count")
+    assert (user / "trained" / "count.pt").is_file()
+
+    refuse(monkeypatch, tmp_path)
+    assert isinstance(trained("flatten"), nn.Module)
+    assert "It cannot be kept, no folder can be written" in capsys.readouterr().out
+
+
+def test_a_folder_in_the_way_of_the_file_does_not_lose_the_training(
+    folder: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (folder / "gap.pt").mkdir(parents=True)
+    trained("gap")
+    assert "cannot be written; the network is kept in" in capsys.readouterr().out
+    assert [path.name for path in folder.iterdir()] == ["gap.pt"]
+
+
+def test_an_interrupted_writing_keeps_the_old_file_and_leaves_nothing_else(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = weights(trained("gap"))
+
+    def interrupted(*paths: Path) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(places.os, "replace", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        save(GapCNN(), "gap")
+    assert [path.name for path in folder.iterdir()] == ["gap.pt"]
+    assert same(weights(trained("gap")), before)
+
+
+def test_many_may_write_at_once(tmp_path: Path) -> None:
+    """Each reader meets one whole file, whoever wrote it."""
+    path, written = tmp_path / "gap.pt", [bytes([k]) * 200_000 for k in range(4)]
+
+    def write(data: bytes) -> list[bool]:
+        whole = []
+        for _ in range(20):
+            places.write(path, data)
+            whole.append(path.read_bytes() in written)
+        return whole
+
+    with ThreadPoolExecutor(4) as pool:
+        assert all(all(whole) for whole in pool.map(write, written))
+    assert [file.name for file in tmp_path.iterdir()] == ["gap.pt"]
+
+
+def test_the_workbook_is_found_from_a_folder_within(folder: Path, monkeypatch) -> None:
+    (folder / "deeper").mkdir(parents=True)
+    monkeypatch.chdir(folder / "deeper")
+    assert places.workbook() == folder.parent
+    assert places.kept()[0] == folder
+
+
+def test_outside_of_a_workbook_it_is_the_checkout_or_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert places.workbook() is None
+    assert places.kept()[0] == Path(__file__).parents[1] / "lessons" / "trained"
+    monkeypatch.setattr(places, "COURSE", places._SHIPPED)
+    assert places.kept()[0] == tmp_path / "trained"
+
+
+def test_without_a_home_there_is_still_a_place(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(places.os.path, "expanduser", lambda path: path)  # no HOME, no passwd
+    assert places.kept() == [folder, places._temporary()[0] / "trained"]
+
+
+def test_a_folder_that_somebody_else_made_among_the_temporary_files_is_not_used(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (mine,) = places._temporary()
+    mine.mkdir()
+    assert places._temporary() == [mine]
+    monkeypatch.setattr(places.os, "lstat", lambda path: os.stat_result([0o40777, *[99999] * 9]))
+    assert places._temporary() == []

@@ -12,13 +12,15 @@ import cv2
 import numpy as np
 import torch
 
+from .places import COURSE
+
 CLASS_NAMES = ("uninfected", "ring", "trophozoite", "schizont", "gametocyte")
 MARKED_CLASS = "ring"
 SPLITS = ("train", "test")
 CROP_SIZE = 64
 FIELD_SIZE = 128
 ID_STEP = 25  # instance i is stored as gray value 25·i, so that a person sees the cells
-DATA = Path(__file__).resolve().parents[2] / "data"
+DATA = COURSE / "data"
 PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 INK = np.array([0.10, 0.52, 0.56])  # share of red, green and blue light that the pen lets through
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Callable, Sequence
@@ -13,12 +14,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from tqdm.auto import tqdm
 
+from . import places
 from .datasets import load_crops, load_fields, to_tensor
 from .networks import CountCNN, FlattenCNN, GapCNN
-
-LESSONS = Path(__file__).resolve().parents[2] / "lessons"
-FOLDER = (LESSONS if LESSONS.is_dir() else Path()) / "trained"
-"""Where trained networks are kept: lessons/trained in a checkout, else the working directory."""
 
 
 @dataclass
@@ -77,8 +75,9 @@ def fit(
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
     history = History()
     try:
-        with tqdm(total=steps, desc="training") as progress:
+        with tqdm(total=steps, unit="batch") as progress:
             for epoch in range(epochs):
+                progress.set_description(f"epoch {epoch + 1} of {epochs}")
                 model.train()
                 total = 0.0
                 for batch in torch.randperm(len(images), generator=order).split(batch_size):
@@ -129,36 +128,48 @@ def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
     return (scores(model, images).argmax(dim=1) == labels).double().mean().item()
 
 
-def trained(name: str) -> nn.Module:
+def trained(name: str, told_as: str | None = None) -> nn.Module:
     """A trained network of the course, in eval mode.
 
-    name: "gap", "flatten" (crops), "coarse", "shortcut" (crops with a planted shortcut; coarse
-    has a 4×4 map), or "count" (fields). Read from lessons/trained/ if it is there, else trained
-    now, in about half a minute, and kept there. A file that cannot be used is reported and
-    replaced.
+    Args:
+        name: "gap", "flatten" (crops), "coarse", "shortcut" (crops with a planted shortcut; coarse
+            has a 4×4 map), or "count" (fields).
+        told_as: what the messages call it, where its name must stay a secret.
+
+    It is the learner's own if there is one, kept by `save` or by this function; else one that the
+    course offers in a folder (see `places`); else it is trained now, in about half a minute, and
+    kept. A file that cannot be used is reported and passed over.
     """
-    path, model = _path(name), _untrained(name)
-    if path.exists():
+    _check_name(name)
+    called = told_as or f"the network {name!r}"
+    own = places.kept()
+    for folder in dict.fromkeys((*own, *places.offered())):
+        path = folder / f"{name}.pt"
+        if not os.path.lexists(path):
+            continue
         try:
-            model.load_state_dict(torch.load(path, weights_only=True))
-            return model.eval()
+            model = _loaded(path, name)
         except Exception:
-            print(f"{path} does not hold the network {name!r}; it is trained anew.")
-            model = _untrained(name)
-    print(f"Training the network {name!r}: about half a minute, once.")
+            print(f"A file in {folder} does not hold {called}; it is passed over.")
+            continue
+        if folder not in own:
+            print(f"From {folder}, which the course offers: {called}.")
+        return model
+    print(f"Training {called}, once: about half a minute on a laptop; the bar tells what it takes.")
+    model = _untrained(name)
     if _NETWORKS[name][1](model).finished:
-        save(model, name)
+        _keep(model, name)
     else:
         print("It is not kept: the next lesson that needs it trains it again.")
     return model
 
 
 def save(model: nn.Module, name: str) -> None:
-    """Keep a network as lessons/trained/<name>.pt, where `trained(name)` finds it.
+    """Keep a network where `trained(name)` finds it: in the workbook, or else as `places` says.
 
     ValueError if there is no such name, or the model's weights are not those of that network.
     """
-    path = _path(name)
+    _check_name(name)
     try:
         _untrained(name).load_state_dict(model.state_dict())
     except RuntimeError as error:
@@ -166,10 +177,31 @@ def save(model: nn.Module, name: str) -> None:
             f"trained({name!r}) stands for another network: the weights of this one have other "
             "names or shapes. Use torch.save for networks of your own."
         ) from error
-    path.parent.mkdir(exist_ok=True)
-    unfinished = path.with_suffix(".part")
-    torch.save(model.state_dict(), unfinished)
-    os.replace(unfinished, path)
+    _keep(model, name)
+
+
+def _loaded(path: Path, name: str) -> nn.Module:
+    model = _untrained(name)
+    model.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
+    if not all(value.isfinite().all() for value in model.state_dict().values()):
+        raise ValueError("weights that are not finite")
+    return model.eval()
+
+
+def _keep(model: nn.Module, name: str) -> None:
+    """In the first folder that can be written; one that a learner would not expect is named."""
+    data = io.BytesIO()
+    torch.save(model.state_dict(), data)
+    folders = places.kept()
+    for folder in folders:
+        try:
+            places.write(folder / f"{name}.pt", data.getvalue())
+        except OSError:
+            continue
+        if folder != folders[0]:
+            print(f"{folders[0]} cannot be written; the network is kept in {folder}.")
+        return
+    print("It cannot be kept, no folder can be written: the next lesson trains it again.")
 
 
 def _learn_crops(model: nn.Module, *, shortcut: bool = False) -> History:
@@ -202,10 +234,9 @@ def _untrained(name: str) -> nn.Module:
         return _NETWORKS[name][0]()
 
 
-def _path(name: str) -> Path:
+def _check_name(name: str) -> None:
     if name not in _NETWORKS:
         raise ValueError(f"There is no network {name!r}; there are {', '.join(_NETWORKS)}.")
-    return FOLDER / f"{name}.pt"
 
 
 def _latest(history: History) -> dict[str, str]:
