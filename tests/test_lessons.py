@@ -1,8 +1,9 @@
 """The committed notebooks are what their sources give, executed, and readable without eyes."""
 
-import importlib.util
+import importlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import nbformat
@@ -12,9 +13,8 @@ LESSONS = Path(__file__).parents[1] / "lessons"
 README = LESSONS.parent / "README.md"
 SOURCES = sorted((LESSONS / "source").glob("[0-9][0-9]*_*.py"))
 
-_spec = importlib.util.spec_from_file_location("build", LESSONS / "source" / "build.py")
-build = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(build)
+sys.path.insert(0, str(LESSONS / "source"))
+build, minutes = map(importlib.import_module, ("build", "minutes"))
 
 each_notebook = pytest.mark.parametrize(
     ("source", "kind"),
@@ -103,12 +103,30 @@ def test_answers_to_guesses_are_folded(source, kind):
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
-def test_readme_lists_the_lesson_with_its_minutes(source):
-    row = re.search(
-        rf"\(lessons/{source.stem}\.ipynb\).*\| (\d+) \|$", README.read_text(), re.MULTILINE
+def test_minutes_are_those_of_the_formula_in_the_lesson_and_the_readme(source):
+    told = minutes.row(source).search(README.read_text())
+    assert told, f"{source.stem} is not in the README's table"
+    heads = minutes.HEAD.findall(source.read_text())
+    assert [int(told[2]), *map(int, heads)] == [minutes.minutes(source)] * 2, (
+        "run `python lessons/source/minutes.py --write`"
     )
-    assert row, f"{source.stem} is not in the README's table"
-    assert f"**About {row[1]} minutes" in source.read_text()
+
+
+def test_minutes_by_hand(tmp_path):
+    source = tmp_path / "00_toy.py"
+    source.write_text(
+        "# %% [markdown]\n# " + "word " * 293 + "\n# <details>Help, I do not count</details>\n#\n"
+        "# ### Exercise 0.1 · Toy (7 minutes, ★)\n"
+        '# %% tags=["exercise"]\n# solution\n1\n2\n# end solution\n'
+        "# %%\n" + "1  # is a line\n\n# is none\n" * 19 + "cw.gallery([], alt='')\n"
+        '# %% jupyter={"source_hidden": true}\nfigure = Figure()\nfigure_picture(figure, "")\n'
+        '# %% [markdown] tags=["instructor"]\n# Not for the learner (30 minutes).\n'
+        "# %% [markdown]\n# **Your turn (5 minutes).**\n"
+        "# %% [markdown]\n# ## References\n#\n# not counted\n"
+    )
+    words = 293 + 8 + 4  # the text, the exercise's title, "Your turn"
+    assert minutes.measured(source) == pytest.approx(words / 100 + 20 / 20 + 2 / 2 + 12)
+    assert minutes.minutes(source) == 15
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

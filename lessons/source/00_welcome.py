@@ -90,7 +90,7 @@ cw.gallery(
 # - *solve* an exercise and read what its check says,
 # - *read* a heat map as what it is: a small table of numbers.
 #
-# **About 10 minutes.** You need Python, and you have met a tensor before. Nobody needs to know
+# **About 15 minutes.** You need Python, and you have met a tensor before. Nobody needs to know
 # anything about blood.
 
 # %% [markdown]

@@ -53,7 +53,7 @@ predict("eight", "How many of these eight cells carry a parasite?", ["1", "2", "
 # - *train* it and *judge* it honestly, on pictures it has never seen,
 # - *test* a guess about where it looks by changing the picture.
 #
-# **About 40 minutes.** You need lesson 00, and you should have seen a convolution before.
+# **About 45 minutes.** You need lesson 00, and you should have seen a convolution before.
 
 # %% [markdown]
 # ## What is in a crop?

@@ -66,7 +66,7 @@ cw.heat_row(
 # - *ask* any network for a map: any layer, any class, any number of your own,
 # - *repair* six short programs with the mistakes that Grad-CAM code on the web makes.
 #
-# **About 75 minutes, in three parts.** You need lesson 02: CAM, and why it wants GAP + linear.
+# **About 105 minutes, in three parts.** You need lesson 02: CAM, and why it wants GAP + linear.
 # The clinic at the end has six patients of two or three minutes each; you may keep some for later.
 
 # %% [markdown] tags=["instructor"]

@@ -78,7 +78,7 @@ two_cells(
 # - *combine* it with Grad-CAM into guided Grad-CAM,
 # - *measure* whether a sharp map knows the class, and whether it knows the network at all.
 #
-# **About 50 minutes.** You need Grad-CAM (lesson 03) and autograd: `requires_grad_`, `backward`.
+# **About 70 minutes.** You need Grad-CAM (lesson 03) and autograd: `requires_grad_`, `backward`.
 # The network is the one of lesson 01, or is trained now if you skipped that.
 
 # %% [markdown] tags=["instructor"]

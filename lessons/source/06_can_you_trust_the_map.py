@@ -67,7 +67,7 @@ cw.heat_row(
 # - *test* by deleting and by randomising whether a map is about this network at all,
 # - *read* a table of methods with its error bars, and say what it does not show.
 #
-# **About 75 minutes.** You need lessons 03 and 04: Grad-CAM, guided backprop and their product.
+# **About 95 minutes.** You need lessons 03 and 04: Grad-CAM, guided backprop and their product.
 
 # %%
 predict(
