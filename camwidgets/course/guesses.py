@@ -8,7 +8,7 @@ from html import escape
 import ipywidgets as widgets
 from IPython.display import display
 
-from .exercises.verdict import Verdict
+from .verdict import Verdict
 
 
 class Guesses:

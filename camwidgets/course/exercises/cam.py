@@ -10,79 +10,15 @@ from ._engine import Exercise, Mistake
 Box = tuple[int, int, int, int]
 
 
+# global_average_pool
+
+
 def global_average_pool(features: torch.Tensor) -> torch.Tensor:
     """Mean of each feature map over its positions.
 
     features: float (K, h, w). Returns (K,).
     """
     return features.mean(dim=(1, 2))
-
-
-def weighted_sum(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The class activation map L_ij = Σ_k w_k A^k_ij (Zhou et al. 2016, equation 2).
-
-    features: float (K, h, w). weights: float (K,), those of one class. Returns (h, w), signed.
-    """
-    return torch.einsum("kij,k->ij", features, weights)
-
-
-def all_classes(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    """The class activation maps of all classes at once.
-
-    features: float (K, h, w). weights: float (C, K), one row per class, as in nn.Linear.weight.
-    Returns (C, h, w), signed.
-    """
-    return torch.einsum("kij,ck->cij", features, weights)
-
-
-def normalize(heat: torch.Tensor) -> torch.Tensor:
-    """Each map divided by its own maximum, if that is positive; else a map of zeros.
-
-    heat: float (N, h, w), of any sign. Returns (N, h, w); negative values stay negative.
-    """
-    peak = heat.amax(dim=(1, 2), keepdim=True)
-    return torch.where(peak > 0, heat / peak, torch.zeros_like(heat))
-
-
-def overlay(image: np.ndarray, colours: np.ndarray, alpha: float) -> np.ndarray:
-    """The colours of a heat map laid over its image: (1 - alpha) · image + alpha · colours.
-
-    image, colours: uint8 (H, W, 3), 0 to 255. alpha: 0 (the image alone) to 1 (the colours
-    alone). Returns uint8 (H, W, 3), rounded (cutting off the decimals is accepted too).
-    """
-    return np.round((1 - alpha) * image + alpha * colours.astype(float)).astype(np.uint8)
-
-
-def bounding_box(heat: torch.Tensor, share: float) -> Box:
-    """The smallest box round all cells that reach `share` of the map's maximum.
-
-    heat: float (h, w), its maximum positive. share: 0 to 1. Returns (left, top, right, bottom),
-    whole numbers; right and bottom are exclusive, so that heat[top:bottom, left:right] is the box.
-    """
-    rows, columns = torch.where(heat >= share * heat.max())
-    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
-
-
-def pointing_hit(heat: torch.Tensor, mask: torch.Tensor) -> bool:
-    """Pointing game: does the hottest cell lie in the mask? (Zhang et al. 2018, section 4.2)
-
-    heat: float (H, W), its largest value occurring once. mask: bool (H, W), True on the object.
-    Returns True or False.
-    """
-    return bool(mask.flatten()[heat.argmax()])
-
-
-def mass_inside(heat: torch.Tensor, mask: torch.Tensor) -> float:
-    """Which share of the heat lies in the mask? (Wang et al. 2020, section 4.3)
-
-    heat: float (H, W), no negative values. mask: bool (H, W), True on the object. Returns a
-    number from 0 to 1; for a map of zeros, 0.
-    """
-    total = heat.sum()
-    return (heat[mask].sum() / total).item() if total > 0 else 0.0
-
-
-# Random inputs
 
 
 def _sizes(generator: torch.Generator) -> tuple[int, int, int]:
@@ -94,14 +30,199 @@ def _features(generator: torch.Generator) -> tuple[torch.Tensor]:
     return (torch.randn(_sizes(generator), generator=generator).relu() + 0.1,)
 
 
+GLOBAL_AVERAGE_POOL = Exercise(
+    name="cam.global_average_pool",
+    reference=global_average_pool,
+    cases=_features,
+    hints=(
+        "The features have three axes: channels, rows, columns. One number per channel is "
+        "asked: which two axes have to go?",
+        "features.mean(dim=...) takes several axes at once, as a tuple.",
+        "return features.mean(dim=(___))",
+    ),
+    mistakes=(
+        Mistake(
+            lambda features: features.mean(dim=0),
+            "You averaged over the channels, not over the positions.",
+        ),
+        Mistake(
+            lambda features: features.sum(dim=(1, 2)),
+            "You have the sum over the positions; asked is the mean.",
+        ),
+        Mistake(
+            lambda features: features.amax(dim=(1, 2)),
+            "You took the largest value of each map: that is global max pooling.",
+        ),
+        Mistake(
+            lambda features: features.mean(),
+            "You averaged over everything; each channel keeps its own mean.",
+        ),
+        Mistake(
+            lambda features: features.mean(dim=1),
+            "You averaged over the rows; the columns are still there.",
+        ),
+        Mistake(
+            lambda features: features.mean(dim=2),
+            "You averaged over the columns; the rows are still there.",
+        ),
+        Mistake(
+            lambda features: features.mean(dim=(1, 2), keepdim=True),
+            "The means are right, but the averaged axes are still there with length 1: leave "
+            "keepdim out.",
+        ),
+        Mistake(
+            lambda features: features.sum(dim=(1, 2)) / len(features),
+            "You divided by the number of channels; divide by the number of positions, h · w.",
+        ),
+    ),
+)
+
+
+# weighted_sum
+
+
+def weighted_sum(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The class activation map L_ij = Σ_k w_k A^k_ij (Zhou et al. 2016, equation 2).
+
+    features: float (K, h, w). weights: float (K,), those of one class. Returns (h, w), signed.
+    """
+    return torch.einsum("kij,k->ij", features, weights)
+
+
 def _one_class(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     (features,) = _features(generator)
     return features, torch.randn(len(features), generator=generator)
 
 
+def _from_ones(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    return torch.ones(features.shape[1:]) + weighted_sum(features, weights)
+
+
+WEIGHTED_SUM = Exercise(
+    name="cam.weighted_sum",
+    reference=weighted_sum,
+    cases=_one_class,
+    hints=(
+        "Each channel's map is multiplied by one number, its weight. Then the maps are added.",
+        "weights[:, None, None] has the shape (K, 1, 1) and multiplies map by map; the sum "
+        "goes over the channels. Or einsum, which names the axes.",
+        'return torch.einsum("kij,k->___", features, weights)',
+    ),
+    mistakes=(
+        Mistake(
+            lambda features, weights: weighted_sum(features, weights) / len(weights),
+            "You averaged over the channels; asked is the sum.",
+        ),
+        Mistake(
+            lambda features, weights: features * weights[:, None, None],
+            "Each map has its weight; now add them up over the channels.",
+        ),
+        Mistake(
+            lambda features, weights: features.sum(dim=0),
+            "You added the maps without their weights.",
+        ),
+        Mistake(
+            lambda features, weights: (features * weights[:, None, None]).sum(dim=(1, 2)),
+            "You summed over the positions: one number per channel is left, and no map.",
+        ),
+        Mistake(
+            lambda features, weights: weighted_sum(features, weights).sum(),
+            "You summed over everything; sum over the channels only.",
+        ),
+        Mistake(
+            lambda features, weights: weighted_sum(features, weights).relu(),
+            "You removed what is negative (ReLU); the map asked here is signed.",
+        ),
+        Mistake(
+            lambda features, weights: weighted_sum(features, weights.abs()),
+            "You dropped the signs of the weights: a negative weight speaks against the class.",
+        ),
+        Mistake(
+            lambda features, weights: weighted_sum(features, weights.softmax(0)),
+            "You put the weights through a softmax; they are used as they are.",
+        ),
+        Mistake(
+            _from_ones,
+            "You began with a map of ones: every position has 1 too much. Begin with zeros.",
+        ),
+    ),
+)
+
+
+# all_classes
+
+
+def all_classes(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    """The class activation maps of all classes at once.
+
+    features: float (K, h, w). weights: float (C, K), one row per class, as in nn.Linear.weight.
+    Returns (C, h, w), signed.
+    """
+    return torch.einsum("kij,ck->cij", features, weights)
+
+
 def _classes(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     (features,) = _features(generator)
     return features, torch.randn(9, len(features), generator=generator)
+
+
+ALL_CLASSES = Exercise(
+    name="cam.all_classes",
+    reference=all_classes,
+    cases=_classes,
+    hints=(
+        "One row of the weights is one class. For one class you have the map already.",
+        "Keep the axis of the classes, sum over the channels: a loop with torch.stack, or "
+        "einsum with one more letter.",
+        'return torch.einsum("kij,ck->___", features, weights)',
+    ),
+    mistakes=(
+        Mistake(
+            lambda features, weights: all_classes(features, weights).permute(1, 2, 0),
+            "The classes are your last axis; they come first: (C, h, w).",
+        ),
+        Mistake(
+            lambda features, weights: all_classes(features, weights).mT,
+            "Rows and columns of your maps are swapped.",
+        ),
+        Mistake(
+            lambda features, weights: all_classes(features, weights)[0],
+            "You have the map of the first class only.",
+        ),
+        Mistake(
+            lambda features, weights: all_classes(features, weights).sum(dim=0),
+            "You added up the classes; each class keeps its own map.",
+        ),
+        Mistake(
+            lambda features, weights: all_classes(features, weights).relu(),
+            "You removed what is negative (ReLU); the maps asked here are signed.",
+        ),
+        Mistake(
+            lambda features, weights: all_classes(features, weights).softmax(dim=0),
+            "You put a softmax over the classes at each position; the maps stay as they are.",
+        ),
+        Mistake(
+            lambda features, weights: all_classes(features, weights).mean(dim=(1, 2)),
+            "You averaged over the positions: these are the class scores, not their maps.",
+        ),
+        Mistake(
+            lambda features, weights: all_classes(features, weights) / len(features),
+            "You averaged over the channels; asked is the sum.",
+        ),
+    ),
+)
+
+
+# normalize
+
+
+def normalize(heat: torch.Tensor) -> torch.Tensor:
+    """Each map divided by its own maximum, if that is positive; else a map of zeros.
+
+    heat: float (N, h, w), of any sign. Returns (N, h, w); negative values stay negative.
+    """
+    peak = heat.amax(dim=(1, 2), keepdim=True)
+    return torch.where(peak > 0, heat / peak, torch.zeros_like(heat))
 
 
 def _heats(generator: torch.Generator) -> tuple[torch.Tensor]:
@@ -113,12 +234,170 @@ def _heats(generator: torch.Generator) -> tuple[torch.Tensor]:
     return (heat,)
 
 
+def _min_max(heat: torch.Tensor) -> torch.Tensor:
+    low, high = heat.amin(dim=(1, 2), keepdim=True), heat.amax(dim=(1, 2), keepdim=True)
+    return (heat - low) / (high - low)
+
+
+NORMALIZE = Exercise(
+    name="cam.normalize",
+    reference=normalize,
+    cases=_heats,
+    edges=((torch.tensor([[[1e-9, 5e-10], [0.0, -1e-9]]]),), (torch.zeros(2, 3, 4),)),
+    hints=(
+        "Each map has its own maximum. What happens if that maximum is 0, or negative?",
+        "amax over rows and columns with keepdim=True has the shape (N, 1, 1); torch.where "
+        "chooses map by map between the quotient and 0.",
+        "return torch.where(peak ___, heat / peak, 0)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat: heat / heat.amax(dim=(1, 2), keepdim=True),
+            "A map of zeros becomes NaN, and a map without positive values is turned over: "
+            "these two stay for you to treat.",
+        ),
+        Mistake(
+            lambda heat: (heat / heat.amax(dim=(1, 2), keepdim=True)).nan_to_num(),
+            "A map without positive values is turned over: its maximum is negative.",
+        ),
+        Mistake(
+            lambda heat: heat / heat.max(),
+            "You divided all maps by one maximum; each map has its own.",
+        ),
+        Mistake(
+            _min_max,
+            "You moved the minimum to 0 as well: then nobody sees any more where zero was.",
+        ),
+        Mistake(
+            lambda heat: normalize(heat.relu()),
+            "You removed what is negative; here the negative values are kept.",
+        ),
+        Mistake(
+            lambda heat: torch.where(
+                heat.amax(dim=(1, 2), keepdim=True) > 0,
+                heat / heat.abs().amax(dim=(1, 2), keepdim=True),
+                0,
+            ),
+            "You divided by the largest absolute value; divide by the maximum.",
+        ),
+        Mistake(
+            lambda heat: torch.where(
+                heat.amax(dim=(1, 2), keepdim=True) > 0,
+                heat / (heat.amax(dim=(1, 2), keepdim=True) + 1e-8),
+                0,
+            ),
+            "You added a small number to the divisor: it distorts a map whose peak is small "
+            "itself.",
+        ),
+        Mistake(
+            lambda heat: torch.where(
+                heat.amax(dim=(1, 2), keepdim=True) > 0,
+                heat / heat.sum(dim=(1, 2), keepdim=True),
+                0,
+            ),
+            "You divided by the sum; divide by the maximum.",
+        ),
+        Mistake(
+            lambda heat: torch.where(
+                heat.amax(dim=(1, 2), keepdim=True) > 0,
+                heat / heat.amax(dim=(1, 2), keepdim=True),
+                heat,
+            ),
+            "A map without positive values stays as it was with you; asked are zeros.",
+        ),
+    ),
+)
+
+
+# overlay
+
+
+def overlay(image: np.ndarray, colours: np.ndarray, alpha: float) -> np.ndarray:
+    """The colours of a heat map laid over its image: (1 - alpha) · image + alpha · colours.
+
+    image, colours: uint8 (H, W, 3), 0 to 255. alpha: 0 (the image alone) to 1 (the colours
+    alone). Returns uint8 (H, W, 3), rounded (cutting off the decimals is accepted too).
+    """
+    return np.round((1 - alpha) * image + alpha * colours.astype(float)).astype(np.uint8)
+
+
 def _blend(generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, float]:
     _, height, width = _sizes(generator)
     pixels = torch.randint(40, 256, (2, height, width, 3), generator=generator)
     alpha = int(torch.randint(2, 8, (1,), generator=generator)) / 20
     image, colours = pixels.to(torch.uint8).numpy()
     return image, colours, alpha
+
+
+OVERLAY = Exercise(
+    name="cam.overlay",
+    reference=overlay,
+    cases=_blend,
+    edges=tuple(
+        (np.full((2, 3, 3), 250, np.uint8), np.full((2, 3, 3), 100, np.uint8), alpha)
+        for alpha in (0.0, 1.0)
+    ),
+    tolerance=0.006,
+    hints=(
+        "With alpha = 0 the image must come out, with alpha = 1 the colours: what is the share "
+        "of each in between?",
+        "Multiply by the shares (the result is a float array), add, round, and turn it into "
+        "uint8 last.",
+        "return np.round(___ * image + alpha * colours).astype(np.uint8)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda image, colours, alpha: overlay(colours, image, alpha),
+            "Alpha weighs the image with you; it is the share of the colours.",
+        ),
+        Mistake(
+            lambda image, colours, alpha: image + colours,
+            "You added uint8 to uint8: beyond 255 it starts again at 0, and alpha is missing.",
+        ),
+        Mistake(
+            lambda image, colours, alpha: (image + alpha * colours).clip(0, 255).astype(np.uint8),
+            "The image keeps its full strength with you, so bright places burn out: its share "
+            "is 1 - alpha.",
+        ),
+        Mistake(
+            lambda image, colours, alpha: overlay(image, colours, 0.5),
+            "You blended half and half; alpha decides the shares.",
+        ),
+        Mistake(
+            lambda image, colours, alpha: (
+                ((1 - alpha) * image + alpha * colours).astype(np.uint8) // 255
+            ),
+            "You divided by 255 and made whole numbers of it: almost all is 0 now. uint8 runs "
+            "from 0 to 255.",
+        ),
+        Mistake(
+            lambda image, colours, alpha: (1 - alpha) * image + alpha * colours,
+            "The values are right, but floats from 0 to 255 are shown as white: round and turn "
+            "them into uint8.",
+        ),
+        Mistake(
+            lambda image, colours, alpha: ((1 - alpha) * image + alpha * colours) / 255,
+            "These are floats from 0 to 1; asked is uint8 from 0 to 255.",
+        ),
+        Mistake(
+            lambda image, colours, alpha: overlay(image, colours[..., ::-1], alpha),
+            "Red and blue of the colours are swapped: they are RGB already.",
+        ),
+    ),
+)
+
+
+# bounding_box
+
+
+def bounding_box(heat: torch.Tensor, share: float) -> Box:
+    """The smallest box round all cells that reach `share` of the map's maximum.
+
+    heat: float (h, w), its maximum positive. share: 0 to 1. Returns (left, top, right, bottom),
+    whole numbers; right and bottom are exclusive, so that heat[top:bottom, left:right] is the box.
+    """
+    rows, columns = torch.where(heat >= share * heat.max())
+    return int(columns.min()), int(rows.min()), int(columns.max()) + 1, int(rows.max()) + 1
 
 
 def _blob(generator: torch.Generator) -> tuple[torch.Tensor, float]:
@@ -134,6 +413,78 @@ def _blob(generator: torch.Generator) -> tuple[torch.Tensor, float]:
     return heat, share
 
 
+def _box_of(hot: torch.Tensor) -> Box:
+    return bounding_box(hot.float(), 1.0)
+
+
+BOUNDING_BOX = Exercise(
+    name="cam.bounding_box",
+    reference=bounding_box,
+    cases=_blob,
+    edges=((torch.tensor([[0.1, 0.5, 0.3], [0.0, 0.2, 1.0]]), 0.5),),
+    hints=(
+        "Which cells count? Those that reach a share of the map's maximum. In which rows and "
+        "columns do they stand?",
+        "rows, columns = torch.where(heat >= ...) lists their positions; their smallest and "
+        "largest are the sides. Right and bottom are the first that no longer belong.",
+        "return columns.min(), rows.min(), columns.max() ___, rows.max() ___",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat, share: tuple(bounding_box(heat, share)[i] for i in (1, 0, 3, 2)),
+            "You gave rows before columns; asked is left, top, right, bottom.",
+        ),
+        Mistake(
+            lambda heat, share: tuple(
+                side - (i > 1) for i, side in enumerate(bounding_box(heat, share))
+            ),
+            "Right and bottom are the last row and column inside with you; asked are the first "
+            "ones outside.",
+        ),
+        Mistake(
+            lambda heat, share: _box_of(heat >= share),
+            "You compared with the share itself; compare with share · maximum.",
+        ),
+        Mistake(
+            lambda heat, share: _box_of(heat.abs() >= share * heat.abs().max()),
+            "You took absolute values: what is strongly negative is not hot.",
+        ),
+        Mistake(
+            lambda heat, share: _box_of(heat == heat.max()),
+            "Your box holds the hottest cell only.",
+        ),
+        Mistake(
+            lambda heat, share: _box_of(heat > 0),
+            "Your box holds all that is positive; only what reaches share · maximum counts.",
+        ),
+        Mistake(
+            lambda heat, share: _box_of(heat - heat.min() >= share * (heat.max() - heat.min())),
+            "You measured from the coldest cell up; measure from zero.",
+        ),
+        Mistake(
+            lambda heat, share: (
+                *bounding_box(heat, share)[:2],
+                bounding_box(heat, share)[2] - bounding_box(heat, share)[0],
+                bounding_box(heat, share)[3] - bounding_box(heat, share)[1],
+            ),
+            "Your last two numbers are width and height; asked are right and bottom.",
+        ),
+    ),
+)
+
+
+# pointing_hit
+
+
+def pointing_hit(heat: torch.Tensor, mask: torch.Tensor) -> bool:
+    """Pointing game: does the hottest cell lie in the mask? (Zhang et al. 2018, section 4.2)
+
+    heat: float (H, W), its largest value occurring once. mask: bool (H, W), True on the object.
+    Returns True or False.
+    """
+    return bool(mask.flatten()[heat.argmax()])
+
+
 def _pointing(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A map of distinct values whose hottest cell lies in the mask in about half of the cases."""
     _, height, width = _sizes(generator)
@@ -143,6 +494,64 @@ def _pointing(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     return heat, mask
 
 
+POINTING_HIT = Exercise(
+    name="cam.pointing_hit",
+    reference=pointing_hit,
+    cases=_pointing,
+    edges=(
+        (torch.eye(3, 4) + torch.arange(4) / 10, torch.zeros(3, 4, dtype=torch.bool)),
+        (torch.arange(6.0).reshape(2, 3), torch.arange(6).reshape(2, 3) == 5),
+        (torch.arange(6.0).reshape(2, 3), torch.arange(6).reshape(2, 3) < 5),
+    ),
+    hints=(
+        "Where is the map hottest? Ask the mask at that very place.",
+        "heat.argmax() is a position in the flattened map; flatten the mask too, or turn the "
+        "position into a row and a column as in lesson 00.",
+        "return bool(mask.flatten()[___])",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat, mask: not pointing_hit(heat, mask),
+            "True and False are swapped: a hit is when the hottest cell lies inside.",
+        ),
+        Mistake(
+            lambda heat, mask: bool(mask.any()),
+            "You asked whether there is a mask at all; ask it at the hottest cell.",
+        ),
+        Mistake(
+            lambda heat, mask: pointing_hit(-heat, mask),
+            "You asked at the coldest cell.",
+        ),
+        Mistake(
+            lambda heat, mask: int(heat.argmax()),
+            "You gave the place of the hottest cell; now ask the mask at that place.",
+        ),
+        Mistake(
+            lambda heat, mask: bool(heat[mask].mean() > heat[~mask].mean()),
+            "You compared the mean heat inside with that outside; here the hottest cell alone "
+            "decides.",
+        ),
+        Mistake(
+            lambda heat, mask: mask == (heat == heat.max()),
+            "You compared cell by cell; one True or False is asked.",
+        ),
+    ),
+)
+
+
+# mass_inside
+
+
+def mass_inside(heat: torch.Tensor, mask: torch.Tensor) -> float:
+    """Which share of the heat lies in the mask? (Wang et al. 2020, section 4.3)
+
+    heat: float (H, W), no negative values. mask: bool (H, W), True on the object. Returns a
+    number from 0 to 1; for a map of zeros, 0.
+    """
+    total = heat.sum()
+    return (heat[mask].sum() / total).item() if total > 0 else 0.0
+
+
 def _mass(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     _, height, width = _sizes(generator)
     heat = torch.randn(height, width, generator=generator).relu()
@@ -150,563 +559,53 @@ def _mass(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     return heat, mask
 
 
-# Other right ways, where they take more than a line
-
-
-def _weighted_sum_by_loop(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    heat = torch.zeros(features.shape[1:], dtype=torch.float64)
-    for feature, weight in zip(features, weights, strict=True):
-        heat += weight * feature
-    return heat
-
-
-def _normalize_by_loop(heat: torch.Tensor) -> list:
-    return [
-        (one / one.max()).tolist() if one.max() > 0 else (0 * one).tolist() for one in heat.double()
-    ]
-
-
-def _normalize_in_numpy(heat: torch.Tensor) -> np.ndarray:
-    values = heat.numpy().copy()
-    peaks = values.max(axis=(1, 2))
-    values[peaks <= 0] = 0
-    values[peaks > 0] /= peaks[peaks > 0, None, None]
-    return values
-
-
-def _box_by_loop(heat: torch.Tensor, share: float) -> list[int]:
-    threshold = share * max(map(max, heat.tolist()))
-    hot = [
-        (column, row)
-        for row, values in enumerate(heat.tolist())
-        for column, value in enumerate(values)
-        if value >= threshold
-    ]
-    columns, rows = zip(*hot, strict=True)
-    return [min(columns), min(rows), max(columns) + 1, max(rows) + 1]
-
-
-def _box_by_any(heat: torch.Tensor, share: float) -> torch.Tensor:
-    hot = heat >= heat.max() * share
-    columns, rows = hot.any(dim=0).nonzero(), hot.any(dim=1).nonzero()
-    return torch.stack([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).squeeze(1)
-
-
-def _box_in_numpy(heat: torch.Tensor, share: float) -> np.ndarray:
-    cells = np.argwhere(heat.double().numpy() >= share * float(heat.max()))
-    return np.concatenate([cells.min(axis=0)[::-1], cells.max(axis=0)[::-1] + 1])
-
-
-def _hit_by_divmod(heat: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-    row, column = divmod(int(heat.argmax()), heat.shape[1])
-    return mask[row, column]
-
-
-def _mass_by_loop(heat: torch.Tensor, mask: torch.Tensor) -> float:
-    inside = total = 0.0
-    for value, in_mask in zip(heat.flatten().tolist(), mask.flatten().tolist(), strict=True):
-        total += value
-        inside += value if in_mask else 0.0
-    return inside / total if total else 0.0
-
-
-# Wrong answers that take more than a line
-
-
-def _from_ones(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
-    return torch.ones(features.shape[1:]) + weighted_sum(features, weights)
-
-
-def _min_max(heat: torch.Tensor) -> torch.Tensor:
-    low, high = heat.amin(dim=(1, 2), keepdim=True), heat.amax(dim=(1, 2), keepdim=True)
-    return (heat - low) / (high - low)
-
-
-def _box_of(hot: torch.Tensor) -> Box:
-    return bounding_box(hot.float(), 1.0)
-
-
-EXERCISES = (
-    Exercise(
-        name="cam.global_average_pool",
-        reference=global_average_pool,
-        cases=_features,
-        hints=(
-            "The features have three axes: channels, rows, columns. One number per channel is "
-            "asked: which two axes have to go?",
-            "features.mean(dim=...) takes several axes at once, as a tuple.",
-            "return features.mean(dim=(___))",
-        ),
-        mistakes=(
-            Mistake(
-                lambda features: features.mean(dim=0),
-                "You averaged over the channels, not over the positions.",
-            ),
-            Mistake(
-                lambda features: features.sum(dim=(1, 2)),
-                "You have the sum over the positions; asked is the mean.",
-            ),
-            Mistake(
-                lambda features: features.amax(dim=(1, 2)),
-                "You took the largest value of each map: that is global max pooling.",
-            ),
-            Mistake(
-                lambda features: features.mean(),
-                "You averaged over everything; each channel keeps its own mean.",
-            ),
-            Mistake(
-                lambda features: features.mean(dim=1),
-                "You averaged over the rows; the columns are still there.",
-            ),
-            Mistake(
-                lambda features: features.mean(dim=2),
-                "You averaged over the columns; the rows are still there.",
-            ),
-            Mistake(
-                lambda features: features.mean(dim=(1, 2), keepdim=True),
-                "The means are right, but the averaged axes are still there with length 1: leave "
-                "keepdim out.",
-            ),
-            Mistake(
-                lambda features: features.sum(dim=(1, 2)) / len(features),
-                "You divided by the number of channels; divide by the number of positions, h · w.",
-            ),
-        ),
-        spellings=(
-            lambda features: [sum(map(sum, one.tolist())) / one.numel() for one in features],
-            lambda features: torch.einsum("kij->k", features) / features[0].numel(),
-            lambda features: features.flatten(1).double().mean(1),
-            lambda features: torch.nn.AdaptiveAvgPool2d(1)(features).flatten(),
-            lambda features: features.numpy().mean(axis=(1, 2)),
-        ),
+MASS_INSIDE = Exercise(
+    name="cam.mass_inside",
+    reference=mass_inside,
+    cases=_mass,
+    edges=(
+        (torch.zeros(2, 3), torch.tensor([[True, False, True], [False, False, True]])),
+        (torch.ones(2, 4), torch.zeros(2, 4, dtype=torch.bool)),
     ),
-    Exercise(
-        name="cam.weighted_sum",
-        reference=weighted_sum,
-        cases=_one_class,
-        hints=(
-            "Each channel's map is multiplied by one number, its weight. Then the maps are added.",
-            "weights[:, None, None] has the shape (K, 1, 1) and multiplies map by map; the sum "
-            "goes over the channels. Or einsum, which names the axes.",
-            'return torch.einsum("kij,k->___", features, weights)',
-        ),
-        mistakes=(
-            Mistake(
-                lambda features, weights: weighted_sum(features, weights) / len(weights),
-                "You averaged over the channels; asked is the sum.",
-            ),
-            Mistake(
-                lambda features, weights: features * weights[:, None, None],
-                "Each map has its weight; now add them up over the channels.",
-            ),
-            Mistake(
-                lambda features, weights: features.sum(dim=0),
-                "You added the maps without their weights.",
-            ),
-            Mistake(
-                lambda features, weights: (features * weights[:, None, None]).sum(dim=(1, 2)),
-                "You summed over the positions: one number per channel is left, and no map.",
-            ),
-            Mistake(
-                lambda features, weights: weighted_sum(features, weights).sum(),
-                "You summed over everything; sum over the channels only.",
-            ),
-            Mistake(
-                lambda features, weights: weighted_sum(features, weights).relu(),
-                "You removed what is negative (ReLU); the map asked here is signed.",
-            ),
-            Mistake(
-                lambda features, weights: weighted_sum(features, weights.abs()),
-                "You dropped the signs of the weights: a negative weight speaks against the class.",
-            ),
-            Mistake(
-                lambda features, weights: weighted_sum(features, weights.softmax(0)),
-                "You put the weights through a softmax; they are used as they are.",
-            ),
-            Mistake(
-                _from_ones,
-                "You began with a map of ones: every position has 1 too much. Begin with zeros.",
-            ),
-        ),
-        spellings=(
-            _weighted_sum_by_loop,
-            lambda features, weights: (features * weights[:, None, None]).sum(0),
-            lambda features, weights: (weights @ features.flatten(1)).reshape(features.shape[1:]),
-            lambda features, weights: torch.tensordot(weights.double(), features.double(), 1),
-            lambda features, weights: np.tensordot(weights.numpy(), features.numpy(), axes=(0, 0)),
-            lambda features, weights: features.permute(1, 2, 0) @ weights,
-        ),
+    hints=(
+        "A share is a part divided by the whole. What is the whole, and when must you not "
+        "divide by it?",
+        "heat[mask] are the values inside; their sum divided by the sum of all. A map of zeros "
+        "has no mass: give 0.",
+        "return heat[mask].sum() / ___ if heat.any() else 0.0",
     ),
-    Exercise(
-        name="cam.all_classes",
-        reference=all_classes,
-        cases=_classes,
-        hints=(
-            "One row of the weights is one class. For one class you have the map already.",
-            "Keep the axis of the classes, sum over the channels: a loop with torch.stack, or "
-            "einsum with one more letter.",
-            'return torch.einsum("kij,ck->___", features, weights)',
+    mistakes=(
+        Mistake(
+            lambda heat, mask: heat[mask].sum() / heat.sum(),
+            "A map of zeros makes NaN: 0 divided by 0. Its share is 0.",
         ),
-        mistakes=(
-            Mistake(
-                lambda features, weights: all_classes(features, weights).permute(1, 2, 0),
-                "The classes are your last axis; they come first: (C, h, w).",
-            ),
-            Mistake(
-                lambda features, weights: all_classes(features, weights).mT,
-                "Rows and columns of your maps are swapped.",
-            ),
-            Mistake(
-                lambda features, weights: all_classes(features, weights)[0],
-                "You have the map of the first class only.",
-            ),
-            Mistake(
-                lambda features, weights: all_classes(features, weights).sum(dim=0),
-                "You added up the classes; each class keeps its own map.",
-            ),
-            Mistake(
-                lambda features, weights: all_classes(features, weights).relu(),
-                "You removed what is negative (ReLU); the maps asked here are signed.",
-            ),
-            Mistake(
-                lambda features, weights: all_classes(features, weights).softmax(dim=0),
-                "You put a softmax over the classes at each position; the maps stay as they are.",
-            ),
-            Mistake(
-                lambda features, weights: all_classes(features, weights).mean(dim=(1, 2)),
-                "You averaged over the positions: these are the class scores, not their maps.",
-            ),
-            Mistake(
-                lambda features, weights: all_classes(features, weights) / len(features),
-                "You averaged over the channels; asked is the sum.",
-            ),
+        Mistake(
+            lambda heat, mask: heat[mask].sum(),
+            "You have the heat inside; divide by all the heat.",
         ),
-        spellings=(
-            lambda features, weights: torch.stack(
-                [_weighted_sum_by_loop(features, row) for row in weights]
-            ),
-            lambda features, weights: (weights @ features.flatten(1)).unflatten(
-                1, features.shape[1:]
-            ),
-            lambda features, weights: torch.tensordot(weights.double(), features.double(), 1),
-            lambda features, weights: torch.nn.functional.conv2d(
-                features[None], weights[:, :, None, None]
-            )[0],
-            lambda features, weights: [weighted_sum(features, row) for row in weights],
+        Mistake(
+            lambda heat, mask: heat[mask].mean(),
+            "You took the mean inside; the share is a sum divided by a sum.",
         ),
-    ),
-    Exercise(
-        name="cam.normalize",
-        reference=normalize,
-        cases=_heats,
-        hints=(
-            "Each map has its own maximum. What happens if that maximum is 0, or negative?",
-            "amax over rows and columns with keepdim=True has the shape (N, 1, 1); torch.where "
-            "chooses map by map between the quotient and 0.",
-            "return torch.where(peak ___, heat / peak, 0)",
+        Mistake(
+            lambda heat, mask: mass_inside(heat, ~mask),
+            "That is the share outside the mask.",
         ),
-        mistakes=(
-            Mistake(
-                lambda heat: heat / heat.amax(dim=(1, 2), keepdim=True),
-                "A map of zeros becomes NaN, and a map without positive values is turned over: "
-                "these two stay for you to treat.",
-            ),
-            Mistake(
-                lambda heat: (heat / heat.amax(dim=(1, 2), keepdim=True)).nan_to_num(),
-                "A map without positive values is turned over: its maximum is negative.",
-            ),
-            Mistake(
-                lambda heat: heat / heat.max(),
-                "You divided all maps by one maximum; each map has its own.",
-            ),
-            Mistake(
-                _min_max,
-                "You moved the minimum to 0 as well: then nobody sees any more where zero was.",
-            ),
-            Mistake(
-                lambda heat: normalize(heat.relu()),
-                "You removed what is negative; here the negative values are kept.",
-            ),
-            Mistake(
-                lambda heat: torch.where(
-                    heat.amax(dim=(1, 2), keepdim=True) > 0,
-                    heat / heat.abs().amax(dim=(1, 2), keepdim=True),
-                    0,
-                ),
-                "You divided by the largest absolute value; divide by the maximum.",
-            ),
-            Mistake(
-                lambda heat: torch.where(
-                    heat.amax(dim=(1, 2), keepdim=True) > 0,
-                    heat / (heat.amax(dim=(1, 2), keepdim=True) + 1e-8),
-                    0,
-                ),
-                "You added a small number to the divisor: it distorts a map whose peak is small "
-                "itself.",
-            ),
-            Mistake(
-                lambda heat: torch.where(
-                    heat.amax(dim=(1, 2), keepdim=True) > 0,
-                    heat / heat.sum(dim=(1, 2), keepdim=True),
-                    0,
-                ),
-                "You divided by the sum; divide by the maximum.",
-            ),
-            Mistake(
-                lambda heat: torch.where(
-                    heat.amax(dim=(1, 2), keepdim=True) > 0,
-                    heat / heat.amax(dim=(1, 2), keepdim=True),
-                    heat,
-                ),
-                "A map without positive values stays as it was with you; asked are zeros.",
-            ),
+        Mistake(
+            lambda heat, mask: heat[mask].sum() / (heat[~mask].sum()),
+            "You divided inside by outside; divide by all the heat.",
         ),
-        spellings=(
-            _normalize_by_loop,
-            _normalize_in_numpy,
-            lambda heat: torch.nan_to_num(
-                heat.double() / heat.double().amax((1, 2), True).clamp(min=0), 0.0, 0.0, 0.0
-            ),
-            lambda heat: torch.stack([h / h.max() if h.max() > 0 else h * 0 for h in heat]),
+        Mistake(
+            lambda heat, mask: mask.float().mean(),
+            "That is the share of the area that the mask covers; weigh cells by their heat.",
         ),
-        edges=((torch.tensor([[[1e-9, 5e-10], [0.0, -1e-9]]]),), (torch.zeros(2, 3, 4),)),
-    ),
-    Exercise(
-        name="cam.overlay",
-        reference=overlay,
-        cases=_blend,
-        hints=(
-            "With alpha = 0 the image must come out, with alpha = 1 the colours: what is the share "
-            "of each in between?",
-            "Multiply by the shares (the result is a float array), add, round, and turn it into "
-            "uint8 last.",
-            "return np.round(___ * image + alpha * colours).astype(np.uint8)",
+        Mistake(
+            lambda heat, mask: heat[mask].sum() / mask.sum() / heat.mean(),
+            "You compared mean heat with mean heat; asked is sum divided by sum.",
         ),
-        mistakes=(
-            Mistake(
-                lambda image, colours, alpha: overlay(colours, image, alpha),
-                "Alpha weighs the image with you; it is the share of the colours.",
-            ),
-            Mistake(
-                lambda image, colours, alpha: image + colours,
-                "You added uint8 to uint8: beyond 255 it starts again at 0, and alpha is missing.",
-            ),
-            Mistake(
-                lambda image, colours, alpha: (
-                    (image + alpha * colours).clip(0, 255).astype(np.uint8)
-                ),
-                "The image keeps its full strength with you, so bright places burn out: its share "
-                "is 1 - alpha.",
-            ),
-            Mistake(
-                lambda image, colours, alpha: overlay(image, colours, 0.5),
-                "You blended half and half; alpha decides the shares.",
-            ),
-            Mistake(
-                lambda image, colours, alpha: (
-                    ((1 - alpha) * image + alpha * colours).astype(np.uint8) // 255
-                ),
-                "You divided by 255 and made whole numbers of it: almost all is 0 now. uint8 runs "
-                "from 0 to 255.",
-            ),
-            Mistake(
-                lambda image, colours, alpha: (1 - alpha) * image + alpha * colours,
-                "The values are right, but floats from 0 to 255 are shown as white: round and turn "
-                "them into uint8.",
-            ),
-            Mistake(
-                lambda image, colours, alpha: ((1 - alpha) * image + alpha * colours) / 255,
-                "These are floats from 0 to 1; asked is uint8 from 0 to 255.",
-            ),
-            Mistake(
-                lambda image, colours, alpha: overlay(image, colours[..., ::-1], alpha),
-                "Red and blue of the colours are swapped: they are RGB already.",
-            ),
-        ),
-        spellings=(
-            lambda image, colours, alpha: (image * (1 - alpha) + colours * alpha).astype("uint8"),
-            lambda image, colours, alpha: (
-                torch.lerp(
-                    torch.tensor(image, dtype=torch.float64),
-                    torch.tensor(colours, dtype=torch.float64),
-                    alpha,
-                )
-                .round()
-                .to(torch.uint8)
-            ),
-            lambda image, colours, alpha: np.rint(
-                image.astype(np.float32) + np.float32(alpha) * (colours.astype(np.float32) - image)
-            ).astype(np.uint8),
-            lambda image, colours, alpha: (
-                255 * ((1 - alpha) * (image / 255) + alpha * (colours / 255)) + 0.5
-            ).astype(np.uint8),
-        ),
-        edges=tuple(
-            (np.full((2, 3, 3), 250, np.uint8), np.full((2, 3, 3), 100, np.uint8), alpha)
-            for alpha in (0.0, 1.0)
-        ),
-        tolerance=0.006,
-    ),
-    Exercise(
-        name="cam.bounding_box",
-        reference=bounding_box,
-        cases=_blob,
-        hints=(
-            "Which cells count? Those that reach a share of the map's maximum. In which rows and "
-            "columns do they stand?",
-            "rows, columns = torch.where(heat >= ...) lists their positions; their smallest and "
-            "largest are the sides. Right and bottom are the first that no longer belong.",
-            "return columns.min(), rows.min(), columns.max() ___, rows.max() ___",
-        ),
-        mistakes=(
-            Mistake(
-                lambda heat, share: tuple(bounding_box(heat, share)[i] for i in (1, 0, 3, 2)),
-                "You gave rows before columns; asked is left, top, right, bottom.",
-            ),
-            Mistake(
-                lambda heat, share: tuple(
-                    side - (i > 1) for i, side in enumerate(bounding_box(heat, share))
-                ),
-                "Right and bottom are the last row and column inside with you; asked are the first "
-                "ones outside.",
-            ),
-            Mistake(
-                lambda heat, share: _box_of(heat >= share),
-                "You compared with the share itself; compare with share · maximum.",
-            ),
-            Mistake(
-                lambda heat, share: _box_of(heat.abs() >= share * heat.abs().max()),
-                "You took absolute values: what is strongly negative is not hot.",
-            ),
-            Mistake(
-                lambda heat, share: _box_of(heat == heat.max()),
-                "Your box holds the hottest cell only.",
-            ),
-            Mistake(
-                lambda heat, share: _box_of(heat > 0),
-                "Your box holds all that is positive; only what reaches share · maximum counts.",
-            ),
-            Mistake(
-                lambda heat, share: _box_of(heat - heat.min() >= share * (heat.max() - heat.min())),
-                "You measured from the coldest cell up; measure from zero.",
-            ),
-            Mistake(
-                lambda heat, share: (
-                    *bounding_box(heat, share)[:2],
-                    bounding_box(heat, share)[2] - bounding_box(heat, share)[0],
-                    bounding_box(heat, share)[3] - bounding_box(heat, share)[1],
-                ),
-                "Your last two numbers are width and height; asked are right and bottom.",
-            ),
-        ),
-        spellings=(_box_by_loop, _box_by_any, _box_in_numpy),
-        edges=((torch.tensor([[0.1, 0.5, 0.3], [0.0, 0.2, 1.0]]), 0.5),),
-    ),
-    Exercise(
-        name="cam.pointing_hit",
-        reference=pointing_hit,
-        cases=_pointing,
-        hints=(
-            "Where is the map hottest? Ask the mask at that very place.",
-            "heat.argmax() is a position in the flattened map; flatten the mask too, or turn the "
-            "position into a row and a column as in lesson 00.",
-            "return bool(mask.flatten()[___])",
-        ),
-        mistakes=(
-            Mistake(
-                lambda heat, mask: not pointing_hit(heat, mask),
-                "True and False are swapped: a hit is when the hottest cell lies inside.",
-            ),
-            Mistake(
-                lambda heat, mask: bool(mask.any()),
-                "You asked whether there is a mask at all; ask it at the hottest cell.",
-            ),
-            Mistake(
-                lambda heat, mask: pointing_hit(-heat, mask),
-                "You asked at the coldest cell.",
-            ),
-            Mistake(
-                lambda heat, mask: int(heat.argmax()),
-                "You gave the place of the hottest cell; now ask the mask at that place.",
-            ),
-            Mistake(
-                lambda heat, mask: bool(heat[mask].mean() > heat[~mask].mean()),
-                "You compared the mean heat inside with that outside; here the hottest cell alone "
-                "decides.",
-            ),
-            Mistake(
-                lambda heat, mask: mask == (heat == heat.max()),
-                "You compared cell by cell; one True or False is asked.",
-            ),
-        ),
-        spellings=(
-            _hit_by_divmod,
-            lambda heat, mask: heat[mask].amax() == heat.max() if mask.any() else False,
-            lambda heat, mask: np.any(mask.numpy() & (heat.numpy() == heat.numpy().max())),
-            lambda heat, mask: bool((mask * (heat == heat.max())).sum()),
-        ),
-        edges=(
-            (torch.eye(3, 4) + torch.arange(4) / 10, torch.zeros(3, 4, dtype=torch.bool)),
-            (torch.arange(6.0).reshape(2, 3), torch.arange(6).reshape(2, 3) == 5),
-            (torch.arange(6.0).reshape(2, 3), torch.arange(6).reshape(2, 3) < 5),
-        ),
-    ),
-    Exercise(
-        name="cam.mass_inside",
-        reference=mass_inside,
-        cases=_mass,
-        hints=(
-            "A share is a part divided by the whole. What is the whole, and when must you not "
-            "divide by it?",
-            "heat[mask] are the values inside; their sum divided by the sum of all. A map of zeros "
-            "has no mass: give 0.",
-            "return heat[mask].sum() / ___ if heat.any() else 0.0",
-        ),
-        mistakes=(
-            Mistake(
-                lambda heat, mask: heat[mask].sum() / heat.sum(),
-                "A map of zeros makes NaN: 0 divided by 0. Its share is 0.",
-            ),
-            Mistake(
-                lambda heat, mask: heat[mask].sum(),
-                "You have the heat inside; divide by all the heat.",
-            ),
-            Mistake(
-                lambda heat, mask: heat[mask].mean(),
-                "You took the mean inside; the share is a sum divided by a sum.",
-            ),
-            Mistake(
-                lambda heat, mask: mass_inside(heat, ~mask),
-                "That is the share outside the mask.",
-            ),
-            Mistake(
-                lambda heat, mask: heat[mask].sum() / (heat[~mask].sum()),
-                "You divided inside by outside; divide by all the heat.",
-            ),
-            Mistake(
-                lambda heat, mask: mask.float().mean(),
-                "That is the share of the area that the mask covers; weigh cells by their heat.",
-            ),
-            Mistake(
-                lambda heat, mask: heat[mask].sum() / mask.sum() / heat.mean(),
-                "You compared mean heat with mean heat; asked is sum divided by sum.",
-            ),
-            Mistake(
-                lambda heat, mask: mass_inside((heat > 0).float(), mask),
-                "You counted the cells that are warm at all; weigh each by its heat.",
-            ),
-        ),
-        spellings=(
-            _mass_by_loop,
-            lambda heat, mask: torch.nan_to_num((heat * mask).sum() / heat.sum()),
-            lambda heat, mask: (
-                np.average(mask.numpy(), weights=heat.numpy()) if heat.sum() > 0 else 0
-            ),
-            lambda heat, mask: torch.where(mask, heat.double(), 0).sum() / (heat.sum() or 1),
-        ),
-        edges=(
-            (torch.zeros(2, 3), torch.tensor([[True, False, True], [False, False, True]])),
-            (torch.ones(2, 4), torch.zeros(2, 4, dtype=torch.bool)),
+        Mistake(
+            lambda heat, mask: mass_inside((heat > 0).float(), mask),
+            "You counted the cells that are warm at all; weigh each by its heat.",
         ),
     ),
 )

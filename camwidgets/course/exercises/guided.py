@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -13,7 +12,7 @@ from camwidgets.maps import upsample
 
 from ._engine import Exercise, Mistake
 
-# The answers
+# saliency
 
 
 def saliency(gradient: Tensor) -> Tensor:
@@ -22,6 +21,72 @@ def saliency(gradient: Tensor) -> Tensor:
     gradient: float (N, C, H, W), signed. Returns (N, H, W).
     """
     return gradient.abs().amax(dim=1)
+
+
+def _sizes(generator: torch.Generator, low: int, high: int, count: int) -> list[int]:
+    return torch.randint(low, high, (count,), generator=generator).tolist()
+
+
+def _gradient(generator: torch.Generator) -> tuple[Tensor]:
+    n, height, width = _sizes(generator, 2, 7, 3)
+    return (torch.randn(n, 3, height, width, generator=generator),)
+
+
+SALIENCY = Exercise(
+    name="guided.saliency",
+    reference=saliency,
+    cases=_gradient,
+    hints=(
+        "The sign of a gradient says which way to turn the pixel; how much it matters is its "
+        "size. Axis 1 holds the colours.",
+        "First .abs(), then the maximum over axis 1. amax gives the values alone.",
+        "return gradient.abs().amax(dim=___)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda gradient: gradient.amax(dim=1),
+            "You took the largest value, sign included: a strongly negative gradient matters "
+            "as much as a positive one. Take absolute values first.",
+        ),
+        Mistake(
+            lambda gradient: gradient.amax(dim=1).abs(),
+            "You took the maximum first and the absolute value after it: the other order.",
+        ),
+        Mistake(
+            lambda gradient: gradient.abs().max(dim=1),
+            "max(dim=1) gives back two tensors, the values and where they stood: take .values, "
+            "or use amax.",
+        ),
+        Mistake(
+            lambda gradient: gradient.abs().sum(dim=1),
+            "You added the channels; the largest one is asked.",
+        ),
+        Mistake(
+            lambda gradient: gradient.abs().mean(dim=1),
+            "You averaged over the channels; the largest one is asked.",
+        ),
+        Mistake(
+            lambda gradient: gradient.norm(dim=1),
+            "You took the length of the colour vector; the largest channel alone is asked.",
+        ),
+        Mistake(
+            lambda gradient: gradient.sum(dim=1).abs(),
+            "You added the channels with their signs: +1 in red and -1 in blue cancel, "
+            "although both matter.",
+        ),
+        Mistake(
+            lambda gradient: gradient.abs().amax(dim=(2, 3)),
+            "You took the maximum over the positions; keep those and go over the channels, axis 1.",
+        ),
+        Mistake(
+            lambda gradient: gradient.abs().amax(dim=0),
+            "You took the maximum over the images of the batch; the channels are axis 1.",
+        ),
+    ),
+)
+
+
+# three_rules
 
 
 def three_rules(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -34,6 +99,73 @@ def three_rules(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     deconvnet = gradient * (gradient > 0)
     guided = gradient * (x > 0) * (gradient > 0)
     return plain, deconvnet, guided
+
+
+def _relu_inputs(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Every combination of signs occurs, and the ReLU's input is never 0."""
+    shape = _sizes(generator, 2, 5, 3)
+    signs = torch.tensor([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
+    x, gradient = torch.rand(2, 4, *shape, generator=generator) + 0.1
+    return x * signs[0, :, None, None, None], gradient * signs[1, :, None, None, None]
+
+
+THREE_RULES = Exercise(
+    name="guided.three_rules",
+    reference=three_rules,
+    cases=_relu_inputs,
+    edges=((torch.tensor([0.0, 0.0, 1.0, -1.0]), torch.tensor([2.0, -2.0, 3.0, 4.0])),),
+    hints=(
+        "Two questions can be asked at each position: was x positive? Is the gradient "
+        "positive? Each rule asks one of them, or both.",
+        "x > 0 is a tensor of True and False; times the gradient, False makes it 0. Plain asks "
+        "about x, deconvnet about the gradient, guided about both.",
+        "plain = gradient * (x > 0); deconvnet = gradient * (gradient > 0); guided = ___",
+    ),
+    mistakes=(
+        Mistake(
+            lambda x, g: (g * (x > 0), g.relu() * (x > 0), g.relu()),
+            "You swapped deconvnet and guided: guided is the strictest of the three.",
+        ),
+        Mistake(
+            lambda x, g: (g.relu(), g * (x > 0), g.relu() * (x > 0)),
+            "You swapped plain and deconvnet: the plain rule looks at x alone, the derivative "
+            "of the ReLU.",
+        ),
+        Mistake(
+            lambda x, g: (g * (x > 0), g.relu() * (x > 0), g.relu() * (x > 0)),
+            "Your deconvnet also looks at x. The deconvnet does not: it applies a ReLU to the "
+            "gradient, whatever went in on the way forward.",
+        ),
+        Mistake(
+            lambda x, g: (g * (x > 0), g.relu(), g.relu()),
+            "Your guided rule forgets the forward pass: it also asks x > 0.",
+        ),
+        Mistake(
+            lambda x, g: (g * (x > 0), g.relu(), g * ((x > 0) | (g > 0))),
+            "Your guided rule lets through what passes one of the tests; both are asked.",
+        ),
+        Mistake(
+            lambda x, g: (g * (x > 0), g.relu(), g.abs() * (x > 0)),
+            "Your guided rule turns negative gradients into positive ones; they become 0.",
+        ),
+        Mistake(
+            lambda x, g: (g * x.relu(), g.relu(), g.relu() * x.relu()),
+            "You multiplied by the ReLU's output. Its derivative is asked, and that is 1 "
+            "wherever x is positive, however large x is.",
+        ),
+        Mistake(
+            lambda x, g: (x.relu(), g.relu(), x.relu() * g.relu()),
+            "Your plain rule gives the forward pass. Asked is what becomes of the gradient.",
+        ),
+        Mistake(
+            lambda x, g: (g * (x >= 0), g.relu(), g.relu() * (x >= 0)),
+            "At x = 0 a ReLU passes nothing back in PyTorch: ask x > 0, not x >= 0.",
+        ),
+    ),
+)
+
+
+# gradient
 
 
 def guided_gradient(x: Tensor, layers: list[Tensor]) -> Tensor:
@@ -51,79 +183,6 @@ def guided_gradient(x: Tensor, layers: list[Tensor]) -> Tensor:
     return x.grad
 
 
-def signed_picture(values: Tensor) -> Tensor:
-    """A signed map as a picture to look at: 0 becomes middle gray.
-
-    values: float (C, H, W), of either sign. Returns (C, H, W) between 0 and 1: 0 becomes 0.5, and
-    the value that is farthest from 0, whichever its sign, becomes 0 or 1. A map of zeros becomes
-    0.5 everywhere.
-    """
-    peak = values.abs().max()
-    return 0.5 + values / (2 * peak) if peak > 0 else torch.full_like(values, 0.5)
-
-
-def product(heat: Tensor, detail: Tensor) -> Tensor:
-    """Guided Grad-CAM from its two factors.
-
-    heat: a Grad-CAM map (N, h, w), not negative; detail: guided backpropagation (N, C, H, W),
-    signed. Returns (N, C, H, W): the map at the picture's size, bilinear with align_corners=False,
-    times the detail.
-    """
-    return upsample(heat, detail.shape[2:])[:, None] * detail
-
-
-def cell_shares(heat: Tensor, cells: Tensor) -> Tensor:
-    """How a map divides its mass among the cells.
-
-    heat: float (H, W), not negative. cells: int64 (H, W), the number of the cell that each pixel
-    belongs to, 1 to n; 0 is background. Returns (n,): for each cell the sum of the heat inside it
-    as a share of the sum over the whole map. A blank map gives zeros.
-    """
-    n = int(cells.max())
-    inside = torch.stack([heat[cells == cell].sum() for cell in range(1, n + 1)])
-    total = heat.sum()
-    return inside / total if total > 0 else torch.zeros(n)
-
-
-def positive_weights(features: Tensor, gradient: Tensor) -> Tensor:
-    """The positive-only weights: the mean over the positions of 1[A > 0] · 1[g > 0] · g.
-
-    features: A, float (K, h, w), after a ReLU; gradient: g of the class score at A, (K, h, w).
-    Returns (K,). The mean is over all h·w positions, as in Grad-CAM.
-    """
-    return (gradient * (features > 0) * (gradient > 0)).mean(dim=(1, 2))
-
-
-def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
-    """Spearman's rank correlation of two maps: do they order the pixels alike?
-
-    a, b: float (h, w), each of distinct values. Each value is replaced by its rank among all h·w
-    of its map. Returns the (Pearson) correlation of the ranks, one number from -1 to 1.
-    """
-    ranks = torch.stack([a.flatten(), b.flatten()]).argsort(dim=1).argsort(dim=1).double()
-    return torch.corrcoef(ranks)[0, 1]
-
-
-# What they are tried on
-
-
-def _sizes(generator: torch.Generator, low: int, high: int, count: int) -> list[int]:
-    return torch.randint(low, high, (count,), generator=generator).tolist()
-
-
-def _gradient(generator: torch.Generator) -> tuple[Tensor]:
-    n, height, width = _sizes(generator, 2, 7, 3)
-    return (torch.randn(n, 3, height, width, generator=generator),)
-
-
-def _relu_inputs(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Every combination of signs occurs, and the ReLU's input is never 0."""
-    shape = _sizes(generator, 2, 5, 3)
-    signs = torch.tensor([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
-    x, gradient = torch.rand(2, 4, *shape, generator=generator) + 0.1
-    return x * signs[0, :, None, None, None], gradient * signs[1, :, None, None, None]
-
-
 def _chain(generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
     depth, *sizes = _sizes(generator, 6, 10, 6)
     sizes = sizes[: depth // 3 + 1]  # two or three layers
@@ -131,49 +190,6 @@ def _chain(generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
         torch.randn(rows, columns, generator=generator) + 0.2 for columns, rows in pairwise(sizes)
     ]
     return torch.rand(sizes[0], generator=generator), layers
-
-
-def _signed(generator: torch.Generator) -> tuple[Tensor]:
-    """Now the largest value is the farthest from 0, now the smallest."""
-    height, width = _sizes(generator, 3, 8, 2)
-    sign = 1 - 2 * int(torch.randint(2, (1,), generator=generator))
-    values = torch.randn(3, height, width, generator=generator)
-    values[1, 1, 1] = -4.0
-    return (sign * values * (0.5 + 5 * torch.rand(1, generator=generator)),)
-
-
-def _factors(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Three images of three channels, so that a forgotten channel axis is no error in PyTorch."""
-    h, w, scale = _sizes(generator, 2, 5, 3)
-    heat = torch.randn(3, h, w, generator=generator).relu() + 0.01
-    return heat, torch.randn(3, 3, scale * h + 1, scale * w + 2, generator=generator)
-
-
-def _heat_and_cells(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Upright cells between strips of background, each of another width."""
-    n, height = _sizes(generator, 2, 5, 2)
-    strips = [torch.full((height + 2, 2), 0)]
-    for cell in torch.randperm(n, generator=generator).tolist():
-        strips += [torch.full((height + 2, cell + 2), cell + 1), torch.full((height + 2, 1), 0)]
-    cells = torch.cat(strips, dim=1)
-    return 3 * torch.rand(cells.shape, generator=generator), cells
-
-
-def _layer(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Features as a ReLU leaves them, many of them 0."""
-    shape = _sizes(generator, 4, 7, 3)
-    features = torch.randn(shape, generator=generator).relu()
-    return features, torch.randn(shape, generator=generator)
-
-
-def _two_maps(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two maps of distinct values that agree in part, with values that stick out."""
-    h, w = _sizes(generator, 4, 8, 2)
-    a, noise = torch.randn(2, h, w, generator=generator)
-    return a.exp(), (a + noise) ** 3
-
-
-# Right and wrong ways to write them
 
 
 def _walk(x: Tensor, layers: list[Tensor], hook=None, hooked=slice(None)) -> Tensor:
@@ -199,87 +215,239 @@ def _deconvnet_chain(x: Tensor, layers: list[Tensor]) -> Tensor:
     return gradient
 
 
-class _GuidedReLU(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x):
-        ctx.save_for_backward(x)
-        return x.relu()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        (x,) = ctx.saved_tensors
-        return gradient * (x > 0) * (gradient > 0)
-
-
-def _guided_by_function(x: Tensor, layers: list[Tensor]) -> Tensor:
-    x = x.clone().requires_grad_()
-    h = x
-    for layer in layers:
-        h = _GuidedReLU.apply(layer @ h)
-    h.sum().backward()
-    return x.grad
-
-
-def _guided_by_hand(x: Tensor, layers: list[Tensor]) -> Tensor:
-    before = []
-    for layer in layers:
-        before.append(layer @ x)
-        x = before[-1].clamp(min=0)
-    gradient = torch.ones_like(x)
-    for layer, z in zip(reversed(layers), reversed(before), strict=True):
-        gradient = layer.T @ torch.where((z > 0) & (gradient > 0), gradient, 0.0)
-    return gradient
-
-
-def _guided_by_hook_before(x: Tensor, layers: list[Tensor]) -> Tensor:
-    x.requires_grad_()
-    h = x
-    for layer in layers:
-        z = layer @ h
-        z.register_hook(F.relu)
-        h = F.relu(z)
-    return torch.autograd.grad(h.sum(), x)[0]
-
-
-def _rules_by_autograd(x: Tensor, gradient: Tensor) -> list[Tensor]:
-    x = x.clone().requires_grad_()
-    (plain,) = torch.autograd.grad(torch.relu(x), x, gradient)
-    return [plain, gradient.relu(), plain.relu()]
-
-
-def _rules_by_where(x: Tensor, gradient: Tensor) -> tuple:
-    x, g = x.numpy(), gradient.numpy()
-    return np.where(x > 0, g, 0), np.maximum(g, 0), np.where((x > 0) & (g > 0), g, 0)
+GRADIENT = Exercise(
+    name="guided.gradient",
+    reference=guided_gradient,
+    cases=_chain,
+    hints=(
+        "PyTorch's ReLU already asks x > 0 on the way back. What is missing is the second "
+        "question, about the gradient that arrives at the ReLU's output.",
+        "h.register_hook(f) on the output of every ReLU: PyTorch calls f with the gradient "
+        "that arrives there and goes on with what f returns.",
+        "h.register_hook(lambda gradient: gradient.clamp(min=___))",
+    ),
+    mistakes=(
+        Mistake(
+            _walk,
+            "This is the plain gradient: no gradient was changed on its way. The hook must be "
+            "on every ReLU's output, inside the loop, and return what is to go on.",
+        ),
+        Mistake(
+            _deconvnet_chain,
+            "This is the deconvnet: your ReLUs no longer ask whether their input was positive.",
+        ),
+        Mistake(
+            lambda x, layers: _walk(x, layers).clamp(min=0),
+            "You clipped the plain gradient at the end, at x. The rule holds at every ReLU on "
+            "the way; there the negative parts still mix with the others.",
+        ),
+        Mistake(
+            lambda x, layers: _walk(x, layers, _positive).clamp(min=0),
+            "Nearly: you also clipped the result. Behind x there is no ReLU, so the gradient "
+            "at x keeps its sign.",
+        ),
+        Mistake(
+            lambda x, layers: _walk(x, layers, torch.abs),
+            "Your hook turns negative gradients into positive ones; they are to become 0.",
+        ),
+        Mistake(
+            lambda x, layers: _walk(x, layers, lambda g: g.clamp(max=0)),
+            "Your hook keeps the negative gradients: clamp(min=0) keeps the positive ones.",
+        ),
+        Mistake(
+            lambda x, layers: _walk(x, layers, lambda g: (g > 0).to(g)),
+            "Your hook gives back the mask; the gradient is to be multiplied by it.",
+        ),
+    ),
+)
 
 
-def _picture_by_loop(values: Tensor) -> list:
-    flat = values.flatten().tolist()
-    peak = max(abs(v) for v in flat)
-    flat = [0.5 + 0.5 * v / peak if peak else 0.5 for v in flat]
-    return np.reshape(flat, values.shape).tolist()
+# signed_picture
+
+
+def signed_picture(values: Tensor) -> Tensor:
+    """A signed map as a picture to look at: 0 becomes middle gray.
+
+    values: float (C, H, W), of either sign. Returns (C, H, W) between 0 and 1: 0 becomes 0.5, and
+    the value that is farthest from 0, whichever its sign, becomes 0 or 1. A map of zeros becomes
+    0.5 everywhere.
+    """
+    peak = values.abs().max()
+    return 0.5 + values / (2 * peak) if peak > 0 else torch.full_like(values, 0.5)
+
+
+def _signed(generator: torch.Generator) -> tuple[Tensor]:
+    """Now the largest value is the farthest from 0, now the smallest."""
+    height, width = _sizes(generator, 3, 8, 2)
+    sign = 1 - 2 * int(torch.randint(2, (1,), generator=generator))
+    values = torch.randn(3, height, width, generator=generator)
+    values[1, 1, 1] = -4.0
+    return (sign * values * (0.5 + 5 * torch.rand(1, generator=generator)),)
+
+
+SIGNED_PICTURE = Exercise(
+    name="guided.signed_picture",
+    reference=signed_picture,
+    cases=_signed,
+    edges=(
+        (torch.zeros(3, 4, 5),),
+        (torch.tensor([-1e-30, 0.0, 5e-31]).expand(3, 2, 3).clone(),),
+    ),
+    hints=(
+        "0 must become 0.5, and stay there whatever the largest value is.",
+        "Divide by twice the largest absolute value of the whole picture, then add 0.5. Ask "
+        "first whether that value is 0.",
+        "return 0.5 + values / (2 * ___) if values.any() else torch.full_like(values, 0.5)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda values: (values - values.min()) / (values.max() - values.min()),
+            "You stretched the picture from its smallest to its largest value: then 0 is gray "
+            "of another shade in every picture. Divide by the largest absolute value.",
+        ),
+        Mistake(
+            lambda values: 0.5 + values / (2 * values.max()),
+            "You divided by the largest value; a negative one can be farther from 0. Then the "
+            "result leaves 0 to 1.",
+        ),
+        Mistake(
+            lambda values: 0.5 + values / values.abs().max(),
+            "Your picture runs from -0.5 to 1.5: half the room lies on each side of the "
+            "middle, so divide by twice the largest absolute value.",
+        ),
+        Mistake(
+            lambda values: values / values.abs().max(),
+            "Your picture runs from -1 to 1 and 0 stays 0. Halve it and add 0.5.",
+        ),
+        Mistake(
+            lambda values: values.abs() / values.abs().max(),
+            "You dropped the signs: 0 becomes black. Middle gray is asked.",
+        ),
+        Mistake(
+            lambda values: values.relu() / values.abs().max(),
+            "You cut the negative values off. They are to be darker than gray.",
+        ),
+        Mistake(
+            lambda values: 0.5 + values / (2 * values.abs().amax(dim=(1, 2), keepdim=True)),
+            "You scaled each channel by itself: that changes the colours. One largest value "
+            "for the whole picture.",
+        ),
+        Mistake(
+            lambda values: 0.5 + values / (2 * values.abs().max()),
+            "Right, except for a map of zeros: 0 / 0 is NaN. Ask first whether the largest "
+            "absolute value is 0.",
+        ),
+        Mistake(
+            lambda values: 0.5 + values / (2 * values.abs().max() + 1e-8),
+            "You added a small number to the divisor. It turns a faint map into plain gray; "
+            "ask instead whether the largest absolute value is 0.",
+        ),
+    ),
+)
+
+
+# product
+
+
+def product(heat: Tensor, detail: Tensor) -> Tensor:
+    """Guided Grad-CAM from its two factors.
+
+    heat: a Grad-CAM map (N, h, w), not negative; detail: guided backpropagation (N, C, H, W),
+    signed. Returns (N, C, H, W): the map at the picture's size, bilinear with align_corners=False,
+    times the detail.
+    """
+    return upsample(heat, detail.shape[2:])[:, None] * detail
+
+
+def _factors(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Three images of three channels, so that a forgotten channel axis is no error in PyTorch."""
+    h, w, scale = _sizes(generator, 2, 5, 3)
+    heat = torch.randn(3, h, w, generator=generator).relu() + 0.01
+    return heat, torch.randn(3, 3, scale * h + 1, scale * w + 2, generator=generator)
 
 
 def _interpolated(heat: Tensor, size: tuple, **how) -> Tensor:
     return F.interpolate(heat[:, None], size=tuple(size), **how)
 
 
-def _product_by_image(heat: Tensor, detail: Tensor) -> list[Tensor]:
-    size = detail.shape[-2:]
-    return [
-        _interpolated(one[None], size, mode="bilinear")[0, 0] * d
-        for one, d in zip(heat, detail, strict=True)
-    ]
+PRODUCT = Exercise(
+    name="guided.product",
+    reference=product,
+    cases=_factors,
+    hints=(
+        "The two factors differ in two ways: heat has fewer positions, and it has no channel axis.",
+        "cw.upsample(heat, (H, W)) gives (N, H, W); [:, None] puts an axis of length 1 in the "
+        "channels' place.",
+        "return cw.upsample(heat, detail.shape[2:])[___] * detail",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat, detail: upsample(heat, detail.shape[2:]) * detail,
+            "The channel axis is missing. With three images and three channels PyTorch pairs "
+            "the map of image n with channel n, without an error: put [:, None] behind the "
+            "map.",
+        ),
+        Mistake(
+            lambda heat, detail: _interpolated(heat, detail.shape[2:], mode="nearest") * detail,
+            "You repeated the map's values (nearest), so that its squares show in the product. "
+            "Bilinear is asked.",
+        ),
+        Mistake(
+            lambda heat, detail: (
+                _interpolated(heat, detail.shape[2:], mode="bilinear", align_corners=True) * detail
+            ),
+            "You upsampled with align_corners=True: the map is stretched by half a cell at the "
+            "borders.",
+        ),
+        Mistake(
+            lambda heat, detail: upsample(heat, detail.shape[2:])[:, None] + detail,
+            "You added the two; a sum keeps the detail of both cells. A product is asked.",
+        ),
+        Mistake(
+            lambda heat, detail: upsample(heat, detail.shape[2:])[:, None] * detail.relu(),
+            "You dropped the negative detail. The product keeps the sign of guided "
+            "backpropagation.",
+        ),
+        Mistake(
+            lambda heat, detail: upsample(heat, detail.shape[2:]) * saliency(detail),
+            "You reduced the colours to one value; the product keeps all channels.",
+        ),
+        Mistake(
+            lambda heat, detail: (
+                upsample(heat / heat.amax(dim=(1, 2), keepdim=True), detail.shape[2:])[:, None]
+                * detail
+            ),
+            "You divided the map by its maximum. Maps are scaled when they are shown; before "
+            "that their size still says something.",
+        ),
+    ),
+)
 
 
-def _shares_by_bincount(heat: Tensor, cells: Tensor) -> np.ndarray:
-    sums = np.bincount(cells.numpy().ravel(), heat.double().numpy().ravel())
-    return sums[1:] / (sums.sum() or 1.0)
+# cell_shares
 
 
-def _shares_by_loop(heat: Tensor, cells: Tensor) -> list[float]:
-    total = float(heat.sum())
-    sums = [float((heat * (cells == k)).sum()) for k in range(1, int(cells.max()) + 1)]
-    return [s / total if total else 0.0 for s in sums]
+def cell_shares(heat: Tensor, cells: Tensor) -> Tensor:
+    """How a map divides its mass among the cells.
+
+    heat: float (H, W), not negative. cells: int64 (H, W), the number of the cell that each pixel
+    belongs to, 1 to n; 0 is background. Returns (n,): for each cell the sum of the heat inside it
+    as a share of the sum over the whole map. A blank map gives zeros.
+    """
+    n = int(cells.max())
+    inside = torch.stack([heat[cells == cell].sum() for cell in range(1, n + 1)])
+    total = heat.sum()
+    return inside / total if total > 0 else torch.zeros(n)
+
+
+def _heat_and_cells(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Upright cells between strips of background, each of another width."""
+    n, height = _sizes(generator, 2, 5, 2)
+    strips = [torch.full((height + 2, 2), 0)]
+    for cell in torch.randperm(n, generator=generator).tolist():
+        strips += [torch.full((height + 2, cell + 2), cell + 1), torch.full((height + 2, 1), 0)]
+    cells = torch.cat(strips, dim=1)
+    return 3 * torch.rand(cells.shape, generator=generator), cells
 
 
 def _in_cells(heat: Tensor, cells: Tensor, measure, first: int = 1) -> Tensor:
@@ -291,12 +459,157 @@ def _sum(values: Tensor) -> Tensor:
     return values.sum()
 
 
-def _weights_by_loop(features: Tensor, gradient: Tensor) -> list[float]:
-    weights = []
-    for A, g in zip(features, gradient, strict=True):
-        kept = [float(v) for v, a in zip(g.flatten(), A.flatten(), strict=True) if a > 0 and v > 0]
-        weights.append(sum(kept) / A.numel())
-    return weights
+def _some_heat_in_two_cells(value: float) -> tuple[Tensor, Tensor]:
+    return torch.full((3, 5), value), torch.tensor([1, 1, 0, 2, 2]).expand(3, 5).clone()
+
+
+CELL_SHARES = Exercise(
+    name="guided.cell_shares",
+    reference=cell_shares,
+    cases=_heat_and_cells,
+    edges=(_some_heat_in_two_cells(0.0), _some_heat_in_two_cells(1e-12)),
+    hints=(
+        "One sum per cell, and one sum over everything to divide by.",
+        "heat[cells == 2] are the values inside cell 2. The cells are 1 to cells.max(). Ask "
+        "whether the whole sum is 0 before you divide.",
+        "torch.stack([heat[cells == k].sum() for k in range(1, ___)]) / heat.sum()",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat, cells: _in_cells(heat, cells, _sum, first=0) / heat.sum(),
+            "You also gave the background's share. The cells begin at 1.",
+        ),
+        Mistake(
+            lambda heat, cells: _in_cells(heat, cells, _sum)[:-1] / heat.sum(),
+            "The last cell is missing: range(1, n) ends at n - 1.",
+        ),
+        Mistake(
+            lambda heat, cells: _in_cells(heat, cells, _sum) / heat[cells > 0].sum(),
+            "You divided by the heat inside the cells. What lies on the background counts too: "
+            "a map that wanders off must not gain by it.",
+        ),
+        Mistake(
+            lambda heat, cells: _in_cells(heat, cells, _sum),
+            "These are sums, and they grow with the map. Divide by the sum over the whole map.",
+        ),
+        Mistake(
+            lambda heat, cells: _in_cells(heat, cells, torch.mean) / heat.mean(),
+            "You compared averages: then a small cell counts as much as a large one. Sums are "
+            "asked.",
+        ),
+        Mistake(
+            lambda heat, cells: torch.bincount(cells.flatten())[1:] / cells.numel(),
+            "These are shares of the area; the heat is not in them.",
+        ),
+        Mistake(
+            lambda heat, cells: (_in_cells(heat, cells, _sum) / heat.sum()).flip(0),
+            "Your cells come in the reverse order.",
+        ),
+        Mistake(
+            lambda heat, cells: _in_cells(heat, cells, _sum) / heat.sum(),
+            "Right, except for a blank map: 0 / 0 is NaN. A blank map has a share of 0 in "
+            "every cell.",
+        ),
+        Mistake(
+            lambda heat, cells: _in_cells(heat, cells, _sum) / (heat.sum() + 1e-8),
+            "You added a small number to the divisor: a faint map then loses its mass. Ask "
+            "instead whether the sum is 0.",
+        ),
+    ),
+)
+
+
+# positive_weights
+
+
+def positive_weights(features: Tensor, gradient: Tensor) -> Tensor:
+    """The positive-only weights: the mean over the positions of 1[A > 0] · 1[g > 0] · g.
+
+    features: A, float (K, h, w), after a ReLU; gradient: g of the class score at A, (K, h, w).
+    Returns (K,). The mean is over all h·w positions, as in Grad-CAM.
+    """
+    return (gradient * (features > 0) * (gradient > 0)).mean(dim=(1, 2))
+
+
+def _layer(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Features as a ReLU leaves them, many of them 0."""
+    shape = _sizes(generator, 4, 7, 3)
+    features = torch.randn(shape, generator=generator).relu()
+    return features, torch.randn(shape, generator=generator)
+
+
+POSITIVE_WEIGHTS = Exercise(
+    name="guided.positive_weights",
+    reference=positive_weights,
+    cases=_layer,
+    hints=(
+        "It is Grad-CAM's weight, the mean of the gradient over the positions, with one change "
+        "to the gradient before the mean.",
+        "Multiply the gradient by (features > 0) and by (gradient > 0), then take the mean "
+        "over the two position axes.",
+        "return (gradient * (features > 0) * (gradient > 0)).mean(dim=___)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda features, gradient: gradient.mean(dim=(1, 2)),
+            "These are Grad-CAM's weights: both tests are missing.",
+        ),
+        Mistake(
+            lambda features, gradient: gradient.relu().mean(dim=(1, 2)),
+            "The test of A > 0 is missing (after a ReLU, A >= 0 holds everywhere and tests "
+            "nothing).",
+        ),
+        Mistake(
+            lambda features, gradient: (gradient * (features > 0)).mean(dim=(1, 2)),
+            "The test of g > 0 is missing.",
+        ),
+        Mistake(
+            lambda features, gradient: gradient.mean(dim=(1, 2)).relu(),
+            "You averaged first and dropped the negative averages after it. Here the negative "
+            "gradients go before the mean.",
+        ),
+        Mistake(
+            lambda features, gradient: (
+                (gradient * (features > 0) * (gradient > 0)).sum(dim=(1, 2))
+                / ((features > 0) & (gradient > 0)).sum(dim=(1, 2)).clamp(min=1)
+            ),
+            "You averaged over the positions that pass both tests; the mean is over all h·w, "
+            "so that what was set to 0 counts.",
+        ),
+        Mistake(
+            lambda features, gradient: (gradient.relu() * (features > 0)).sum(dim=(1, 2)),
+            "You added over the positions; the mean is asked.",
+        ),
+        Mistake(
+            lambda features, gradient: (gradient.relu() * features).mean(dim=(1, 2)),
+            "You multiplied by A itself. A test is asked: 1 where A > 0, whatever its size.",
+        ),
+        Mistake(
+            lambda features, gradient: (gradient.relu() * (features > 0)).mean(dim=0),
+            "You averaged over the channels; the positions are axes 1 and 2.",
+        ),
+    ),
+)
+
+
+# rank_correlation
+
+
+def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
+    """Spearman's rank correlation of two maps: do they order the pixels alike?
+
+    a, b: float (h, w), each of distinct values. Each value is replaced by its rank among all h·w
+    of its map. Returns the (Pearson) correlation of the ranks, one number from -1 to 1.
+    """
+    ranks = torch.stack([a.flatten(), b.flatten()]).argsort(dim=1).argsort(dim=1).double()
+    return torch.corrcoef(ranks)[0, 1]
+
+
+def _two_maps(generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Two maps of distinct values that agree in part, with values that stick out."""
+    h, w = _sizes(generator, 4, 8, 2)
+    a, noise = torch.randn(2, h, w, generator=generator)
+    return a.exp(), (a + noise) ** 3
 
 
 def _ranks(values: Tensor) -> Tensor:
@@ -307,521 +620,48 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return torch.corrcoef(torch.stack([a.flatten().double(), b.flatten().double()]))[0, 1]
 
 
-def _spearman_by_differences(a: Tensor, b: Tensor) -> float:
-    n = a.numel()
-    d = _ranks(a) - _ranks(b)
-    return 1 - 6 * float((d**2).sum()) / (n * (n**2 - 1))
-
-
-def _spearman_by_counting(a: Tensor, b: Tensor) -> np.ndarray:
-    ranks = [(m.flatten()[:, None] > m.flatten()).sum(dim=1).numpy() for m in (a, b)]
-    return np.corrcoef(*ranks)[0, 1]
-
-
-def _spearman_by_cosine(a: Tensor, b: Tensor) -> Tensor:
-    x, y = (_ranks(m) - _ranks(m).mean() for m in (a, b))
-    return x @ y / (x.norm() * y.norm())
-
-
-def _some_heat_in_two_cells(value: float) -> tuple[Tensor, Tensor]:
-    return torch.full((3, 5), value), torch.tensor([1, 1, 0, 2, 2]).expand(3, 5).clone()
-
-
-EXERCISES = (
-    Exercise(
-        name="guided.saliency",
-        reference=saliency,
-        cases=_gradient,
-        hints=(
-            "The sign of a gradient says which way to turn the pixel; how much it matters is its "
-            "size. Axis 1 holds the colours.",
-            "First .abs(), then the maximum over axis 1. amax gives the values alone.",
-            "return gradient.abs().amax(dim=___)",
-        ),
-        mistakes=(
-            Mistake(
-                lambda gradient: gradient.amax(dim=1),
-                "You took the largest value, sign included: a strongly negative gradient matters "
-                "as much as a positive one. Take absolute values first.",
-            ),
-            Mistake(
-                lambda gradient: gradient.amax(dim=1).abs(),
-                "You took the maximum first and the absolute value after it: the other order.",
-            ),
-            Mistake(
-                lambda gradient: gradient.abs().max(dim=1),
-                "max(dim=1) gives back two tensors, the values and where they stood: take .values, "
-                "or use amax.",
-            ),
-            Mistake(
-                lambda gradient: gradient.abs().sum(dim=1),
-                "You added the channels; the largest one is asked.",
-            ),
-            Mistake(
-                lambda gradient: gradient.abs().mean(dim=1),
-                "You averaged over the channels; the largest one is asked.",
-            ),
-            Mistake(
-                lambda gradient: gradient.norm(dim=1),
-                "You took the length of the colour vector; the largest channel alone is asked.",
-            ),
-            Mistake(
-                lambda gradient: gradient.sum(dim=1).abs(),
-                "You added the channels with their signs: +1 in red and -1 in blue cancel, "
-                "although both matter.",
-            ),
-            Mistake(
-                lambda gradient: gradient.abs().amax(dim=(2, 3)),
-                "You took the maximum over the positions; keep those and go over the channels, "
-                "axis 1.",
-            ),
-            Mistake(
-                lambda gradient: gradient.abs().amax(dim=0),
-                "You took the maximum over the images of the batch; the channels are axis 1.",
-            ),
-        ),
-        spellings=(
-            lambda gradient: gradient.abs().max(dim=1).values,
-            lambda gradient: np.abs(gradient.numpy()).max(axis=1),
-            lambda gradient: torch.maximum(gradient.amax(1), -gradient.amin(1)),
-            lambda gradient: [torch.stack([*g.abs()]).amax(0) for g in gradient.double()],
-        ),
+RANK_CORRELATION = Exercise(
+    name="guided.rank_correlation",
+    reference=rank_correlation,
+    cases=_two_maps,
+    hints=(
+        "The values are not compared, only their order: give each pixel its place when all "
+        "pixels of its map are sorted.",
+        "Flatten, then argsort twice: the first says who comes next, the second which place "
+        "each one has. torch.corrcoef takes both rows and gives a 2×2 table.",
+        "ranks = a.flatten().argsort().___ ; the same for b; torch.corrcoef(torch.stack(...))",
     ),
-    Exercise(
-        name="guided.three_rules",
-        reference=three_rules,
-        cases=_relu_inputs,
-        edges=((torch.tensor([0.0, 0.0, 1.0, -1.0]), torch.tensor([2.0, -2.0, 3.0, 4.0])),),
-        hints=(
-            "Two questions can be asked at each position: was x positive? Is the gradient "
-            "positive? Each rule asks one of them, or both.",
-            "x > 0 is a tensor of True and False; times the gradient, False makes it 0. Plain asks "
-            "about x, deconvnet about the gradient, guided about both.",
-            "plain = gradient * (x > 0); deconvnet = gradient * (gradient > 0); guided = ___",
+    mistakes=(
+        Mistake(
+            _correlation,
+            "This is the correlation of the values (Pearson). Replace the values by their "
+            "ranks first.",
         ),
-        mistakes=(
-            Mistake(
-                lambda x, g: (g * (x > 0), g.relu() * (x > 0), g.relu()),
-                "You swapped deconvnet and guided: guided is the strictest of the three.",
-            ),
-            Mistake(
-                lambda x, g: (g.relu(), g * (x > 0), g.relu() * (x > 0)),
-                "You swapped plain and deconvnet: the plain rule looks at x alone, the derivative "
-                "of the ReLU.",
-            ),
-            Mistake(
-                lambda x, g: (g * (x > 0), g.relu() * (x > 0), g.relu() * (x > 0)),
-                "Your deconvnet also looks at x. The deconvnet does not: it applies a ReLU to the "
-                "gradient, whatever went in on the way forward.",
-            ),
-            Mistake(
-                lambda x, g: (g * (x > 0), g.relu(), g.relu()),
-                "Your guided rule forgets the forward pass: it also asks x > 0.",
-            ),
-            Mistake(
-                lambda x, g: (g * (x > 0), g.relu(), g * ((x > 0) | (g > 0))),
-                "Your guided rule lets through what passes one of the tests; both are asked.",
-            ),
-            Mistake(
-                lambda x, g: (g * (x > 0), g.relu(), g.abs() * (x > 0)),
-                "Your guided rule turns negative gradients into positive ones; they become 0.",
-            ),
-            Mistake(
-                lambda x, g: (g * x.relu(), g.relu(), g.relu() * x.relu()),
-                "You multiplied by the ReLU's output. Its derivative is asked, and that is 1 "
-                "wherever x is positive, however large x is.",
-            ),
-            Mistake(
-                lambda x, g: (x.relu(), g.relu(), x.relu() * g.relu()),
-                "Your plain rule gives the forward pass. Asked is what becomes of the gradient.",
-            ),
-            Mistake(
-                lambda x, g: (g * (x >= 0), g.relu(), g.relu() * (x >= 0)),
-                "At x = 0 a ReLU passes nothing back in PyTorch: ask x > 0, not x >= 0.",
-            ),
+        Mistake(
+            lambda a, b: _correlation(a.flatten().argsort(), b.flatten().argsort()),
+            "One argsort gives the order of the pixels, not the place of each pixel. Argsort "
+            "that order once more.",
         ),
-        spellings=(
-            _rules_by_autograd,
-            _rules_by_where,
-            lambda x, gradient: torch.stack(
-                [gradient * (x > 0), gradient.relu(), gradient.relu() * (x > 0)]
-            ),
-            lambda x, gradient: (
-                gradient.masked_fill(x <= 0, 0),
-                gradient.clamp(min=0).double(),
-                gradient.clamp(min=0).masked_fill(x <= 0, 0),
-            ),
+        Mistake(
+            lambda a, b: _correlation(a.argsort().argsort(), b.argsort().argsort()),
+            "You ranked each row by itself: argsort works along the last axis. Flatten first.",
         ),
-    ),
-    Exercise(
-        name="guided.gradient",
-        reference=guided_gradient,
-        cases=_chain,
-        hints=(
-            "PyTorch's ReLU already asks x > 0 on the way back. What is missing is the second "
-            "question, about the gradient that arrives at the ReLU's output.",
-            "h.register_hook(f) on the output of every ReLU: PyTorch calls f with the gradient "
-            "that arrives there and goes on with what f returns.",
-            "h.register_hook(lambda gradient: gradient.clamp(min=___))",
+        Mistake(
+            lambda a, b: F.cosine_similarity(_ranks(a), _ranks(b), dim=0),
+            "The mean rank was not subtracted: then even maps that have nothing in common come "
+            "out near 0.75.",
         ),
-        mistakes=(
-            Mistake(
-                _walk,
-                "This is the plain gradient: no gradient was changed on its way. The hook must be "
-                "on every ReLU's output, inside the loop, and return what is to go on.",
-            ),
-            Mistake(
-                _deconvnet_chain,
-                "This is the deconvnet: your ReLUs no longer ask whether their input was positive.",
-            ),
-            Mistake(
-                lambda x, layers: _walk(x, layers).clamp(min=0),
-                "You clipped the plain gradient at the end, at x. The rule holds at every ReLU on "
-                "the way; there the negative parts still mix with the others.",
-            ),
-            Mistake(
-                lambda x, layers: _walk(x, layers, _positive).clamp(min=0),
-                "Nearly: you also clipped the result. Behind x there is no ReLU, so the gradient "
-                "at x keeps its sign.",
-            ),
-            Mistake(
-                lambda x, layers: _walk(x, layers, torch.abs),
-                "Your hook turns negative gradients into positive ones; they are to become 0.",
-            ),
-            Mistake(
-                lambda x, layers: _walk(x, layers, lambda g: g.clamp(max=0)),
-                "Your hook keeps the negative gradients: clamp(min=0) keeps the positive ones.",
-            ),
-            Mistake(
-                lambda x, layers: _walk(x, layers, lambda g: (g > 0).to(g)),
-                "Your hook gives back the mask; the gradient is to be multiplied by it.",
-            ),
+        Mistake(
+            lambda a, b: F.cosine_similarity(a.flatten(), b.flatten(), dim=0),
+            "This is the cosine of the values. Ranks are asked, with their mean subtracted.",
         ),
-        spellings=(
-            _guided_by_function,
-            _guided_by_hand,
-            _guided_by_hook_before,
-            lambda x, layers: _walk(x, layers, lambda g: g * (g > 0)).double().numpy(),
-            lambda x, layers: _walk(x.double(), [w.double() for w in layers], torch.relu),
+        Mistake(
+            lambda a, b: torch.corrcoef(torch.stack([_ranks(a), _ranks(b)])),
+            "corrcoef gives the whole table, with 1 on its diagonal: take the element [0, 1].",
         ),
-    ),
-    Exercise(
-        name="guided.signed_picture",
-        reference=signed_picture,
-        cases=_signed,
-        edges=(
-            (torch.zeros(3, 4, 5),),
-            (torch.tensor([-1e-30, 0.0, 5e-31]).expand(3, 2, 3).clone(),),
-        ),
-        hints=(
-            "0 must become 0.5, and stay there whatever the largest value is.",
-            "Divide by twice the largest absolute value of the whole picture, then add 0.5. Ask "
-            "first whether that value is 0.",
-            "return 0.5 + values / (2 * ___) if values.any() else torch.full_like(values, 0.5)",
-        ),
-        mistakes=(
-            Mistake(
-                lambda values: (values - values.min()) / (values.max() - values.min()),
-                "You stretched the picture from its smallest to its largest value: then 0 is gray "
-                "of another shade in every picture. Divide by the largest absolute value.",
-            ),
-            Mistake(
-                lambda values: 0.5 + values / (2 * values.max()),
-                "You divided by the largest value; a negative one can be farther from 0. Then the "
-                "result leaves 0 to 1.",
-            ),
-            Mistake(
-                lambda values: 0.5 + values / values.abs().max(),
-                "Your picture runs from -0.5 to 1.5: half the room lies on each side of the "
-                "middle, so divide by twice the largest absolute value.",
-            ),
-            Mistake(
-                lambda values: values / values.abs().max(),
-                "Your picture runs from -1 to 1 and 0 stays 0. Halve it and add 0.5.",
-            ),
-            Mistake(
-                lambda values: values.abs() / values.abs().max(),
-                "You dropped the signs: 0 becomes black. Middle gray is asked.",
-            ),
-            Mistake(
-                lambda values: values.relu() / values.abs().max(),
-                "You cut the negative values off. They are to be darker than gray.",
-            ),
-            Mistake(
-                lambda values: 0.5 + values / (2 * values.abs().amax(dim=(1, 2), keepdim=True)),
-                "You scaled each channel by itself: that changes the colours. One largest value "
-                "for the whole picture.",
-            ),
-            Mistake(
-                lambda values: 0.5 + values / (2 * values.abs().max()),
-                "Right, except for a map of zeros: 0 / 0 is NaN. Ask first whether the largest "
-                "absolute value is 0.",
-            ),
-            Mistake(
-                lambda values: 0.5 + values / (2 * values.abs().max() + 1e-8),
-                "You added a small number to the divisor. It turns a faint map into plain gray; "
-                "ask instead whether the largest absolute value is 0.",
-            ),
-        ),
-        spellings=(
-            lambda values: (
-                (values / values.abs().max() + 1) / 2 if values.any() else values.double() + 0.5
-            ),
-            _picture_by_loop,
-            lambda values: (
-                0.5 + (values / values.abs().amax(dim=(0, 1, 2), keepdim=True)).nan_to_num() / 2
-            ),
-            lambda values: 0.5 + values.numpy() / 2 / (np.abs(values.numpy()).max() or 1),
-        ),
-    ),
-    Exercise(
-        name="guided.product",
-        reference=product,
-        cases=_factors,
-        hints=(
-            "The two factors differ in two ways: heat has fewer positions, and it has no channel "
-            "axis.",
-            "cw.upsample(heat, (H, W)) gives (N, H, W); [:, None] puts an axis of length 1 in the "
-            "channels' place.",
-            "return cw.upsample(heat, detail.shape[2:])[___] * detail",
-        ),
-        mistakes=(
-            Mistake(
-                lambda heat, detail: upsample(heat, detail.shape[2:]) * detail,
-                "The channel axis is missing. With three images and three channels PyTorch pairs "
-                "the map of image n with channel n, without an error: put [:, None] behind the "
-                "map.",
-            ),
-            Mistake(
-                lambda heat, detail: _interpolated(heat, detail.shape[2:], mode="nearest") * detail,
-                "You repeated the map's values (nearest), so that its squares show in the product. "
-                "Bilinear is asked.",
-            ),
-            Mistake(
-                lambda heat, detail: (
-                    _interpolated(heat, detail.shape[2:], mode="bilinear", align_corners=True)
-                    * detail
-                ),
-                "You upsampled with align_corners=True: the map is stretched by half a cell at the "
-                "borders.",
-            ),
-            Mistake(
-                lambda heat, detail: upsample(heat, detail.shape[2:])[:, None] + detail,
-                "You added the two; a sum keeps the detail of both cells. A product is asked.",
-            ),
-            Mistake(
-                lambda heat, detail: upsample(heat, detail.shape[2:])[:, None] * detail.relu(),
-                "You dropped the negative detail. The product keeps the sign of guided "
-                "backpropagation.",
-            ),
-            Mistake(
-                lambda heat, detail: upsample(heat, detail.shape[2:]) * saliency(detail),
-                "You reduced the colours to one value; the product keeps all channels.",
-            ),
-            Mistake(
-                lambda heat, detail: (
-                    upsample(heat / heat.amax(dim=(1, 2), keepdim=True), detail.shape[2:])[:, None]
-                    * detail
-                ),
-                "You divided the map by its maximum. Maps are scaled when they are shown; before "
-                "that their size still says something.",
-            ),
-        ),
-        spellings=(
-            _product_by_image,
-            lambda heat, detail: torch.einsum(
-                "nhw,nchw->nchw",
-                upsample(heat.double(), tuple(detail.shape[2:])),
-                detail.double(),
-            ),
-            lambda heat, detail: upsample(heat.unsqueeze(1), detail.shape[2:]) * detail,
-            lambda heat, detail: (
-                _interpolated(heat, detail.shape[2:], mode="bilinear").expand_as(detail).numpy()
-                * detail.numpy()
-            ),
-        ),
-    ),
-    Exercise(
-        name="guided.cell_shares",
-        reference=cell_shares,
-        cases=_heat_and_cells,
-        edges=(_some_heat_in_two_cells(0.0), _some_heat_in_two_cells(1e-12)),
-        hints=(
-            "One sum per cell, and one sum over everything to divide by.",
-            "heat[cells == 2] are the values inside cell 2. The cells are 1 to cells.max(). Ask "
-            "whether the whole sum is 0 before you divide.",
-            "torch.stack([heat[cells == k].sum() for k in range(1, ___)]) / heat.sum()",
-        ),
-        mistakes=(
-            Mistake(
-                lambda heat, cells: _in_cells(heat, cells, _sum, first=0) / heat.sum(),
-                "You also gave the background's share. The cells begin at 1.",
-            ),
-            Mistake(
-                lambda heat, cells: _in_cells(heat, cells, _sum)[:-1] / heat.sum(),
-                "The last cell is missing: range(1, n) ends at n - 1.",
-            ),
-            Mistake(
-                lambda heat, cells: _in_cells(heat, cells, _sum) / heat[cells > 0].sum(),
-                "You divided by the heat inside the cells. What lies on the background counts too: "
-                "a map that wanders off must not gain by it.",
-            ),
-            Mistake(
-                lambda heat, cells: _in_cells(heat, cells, _sum),
-                "These are sums, and they grow with the map. Divide by the sum over the whole map.",
-            ),
-            Mistake(
-                lambda heat, cells: _in_cells(heat, cells, torch.mean) / heat.mean(),
-                "You compared averages: then a small cell counts as much as a large one. Sums are "
-                "asked.",
-            ),
-            Mistake(
-                lambda heat, cells: torch.bincount(cells.flatten())[1:] / cells.numel(),
-                "These are shares of the area; the heat is not in them.",
-            ),
-            Mistake(
-                lambda heat, cells: (_in_cells(heat, cells, _sum) / heat.sum()).flip(0),
-                "Your cells come in the reverse order.",
-            ),
-            Mistake(
-                lambda heat, cells: _in_cells(heat, cells, _sum) / heat.sum(),
-                "Right, except for a blank map: 0 / 0 is NaN. A blank map has a share of 0 in "
-                "every cell.",
-            ),
-            Mistake(
-                lambda heat, cells: _in_cells(heat, cells, _sum) / (heat.sum() + 1e-8),
-                "You added a small number to the divisor: a faint map then loses its mass. Ask "
-                "instead whether the sum is 0.",
-            ),
-        ),
-        spellings=(
-            _shares_by_bincount,
-            _shares_by_loop,
-            lambda heat, cells: (
-                F.one_hot(cells).flatten(0, 1).double().T[1:]
-                @ heat.flatten().double()
-                / (heat.double().sum() if heat.any() else 1)
-            ),
-            lambda heat, cells: (
-                torch.zeros(int(cells.max()) + 1).index_add(0, cells.flatten(), heat.flatten())[1:]
-                / heat.sum()
-            ).nan_to_num(),
-        ),
-    ),
-    Exercise(
-        name="guided.positive_weights",
-        reference=positive_weights,
-        cases=_layer,
-        hints=(
-            "It is Grad-CAM's weight, the mean of the gradient over the positions, with one change "
-            "to the gradient before the mean.",
-            "Multiply the gradient by (features > 0) and by (gradient > 0), then take the mean "
-            "over the two position axes.",
-            "return (gradient * (features > 0) * (gradient > 0)).mean(dim=___)",
-        ),
-        mistakes=(
-            Mistake(
-                lambda features, gradient: gradient.mean(dim=(1, 2)),
-                "These are Grad-CAM's weights: both tests are missing.",
-            ),
-            Mistake(
-                lambda features, gradient: gradient.relu().mean(dim=(1, 2)),
-                "The test of A > 0 is missing (after a ReLU, A >= 0 holds everywhere and tests "
-                "nothing).",
-            ),
-            Mistake(
-                lambda features, gradient: (gradient * (features > 0)).mean(dim=(1, 2)),
-                "The test of g > 0 is missing.",
-            ),
-            Mistake(
-                lambda features, gradient: gradient.mean(dim=(1, 2)).relu(),
-                "You averaged first and dropped the negative averages after it. Here the negative "
-                "gradients go before the mean.",
-            ),
-            Mistake(
-                lambda features, gradient: (
-                    (gradient * (features > 0) * (gradient > 0)).sum(dim=(1, 2))
-                    / ((features > 0) & (gradient > 0)).sum(dim=(1, 2)).clamp(min=1)
-                ),
-                "You averaged over the positions that pass both tests; the mean is over all h·w, "
-                "so that what was set to 0 counts.",
-            ),
-            Mistake(
-                lambda features, gradient: (gradient.relu() * (features > 0)).sum(dim=(1, 2)),
-                "You added over the positions; the mean is asked.",
-            ),
-            Mistake(
-                lambda features, gradient: (gradient.relu() * features).mean(dim=(1, 2)),
-                "You multiplied by A itself. A test is asked: 1 where A > 0, whatever its size.",
-            ),
-            Mistake(
-                lambda features, gradient: (gradient.relu() * (features > 0)).mean(dim=0),
-                "You averaged over the channels; the positions are axes 1 and 2.",
-            ),
-        ),
-        spellings=(
-            _weights_by_loop,
-            lambda features, gradient: (
-                torch.where((features > 0) & (gradient > 0), gradient, 0.0).flatten(1).mean(1)
-            ),
-            lambda features, gradient: (
-                np.maximum(gradient.numpy(), 0) * (features.numpy() > 0)
-            ).mean((1, 2)),
-            lambda features, gradient: (
-                torch.einsum("khw,khw->k", gradient.relu().double(), features.sign().double())
-                / features[0].numel()
-            ),
-        ),
-    ),
-    Exercise(
-        name="guided.rank_correlation",
-        reference=rank_correlation,
-        cases=_two_maps,
-        hints=(
-            "The values are not compared, only their order: give each pixel its place when all "
-            "pixels of its map are sorted.",
-            "Flatten, then argsort twice: the first says who comes next, the second which place "
-            "each one has. torch.corrcoef takes both rows and gives a 2×2 table.",
-            "ranks = a.flatten().argsort().___ ; the same for b; torch.corrcoef(torch.stack(...))",
-        ),
-        mistakes=(
-            Mistake(
-                _correlation,
-                "This is the correlation of the values (Pearson). Replace the values by their "
-                "ranks first.",
-            ),
-            Mistake(
-                lambda a, b: _correlation(a.flatten().argsort(), b.flatten().argsort()),
-                "One argsort gives the order of the pixels, not the place of each pixel. Argsort "
-                "that order once more.",
-            ),
-            Mistake(
-                lambda a, b: _correlation(a.argsort().argsort(), b.argsort().argsort()),
-                "You ranked each row by itself: argsort works along the last axis. Flatten first.",
-            ),
-            Mistake(
-                lambda a, b: F.cosine_similarity(_ranks(a), _ranks(b), dim=0),
-                "The mean rank was not subtracted: then even maps that have nothing in common come "
-                "out near 0.75.",
-            ),
-            Mistake(
-                lambda a, b: F.cosine_similarity(a.flatten(), b.flatten(), dim=0),
-                "This is the cosine of the values. Ranks are asked, with their mean subtracted.",
-            ),
-            Mistake(
-                lambda a, b: torch.corrcoef(torch.stack([_ranks(a), _ranks(b)])),
-                "corrcoef gives the whole table, with 1 on its diagonal: take the element [0, 1].",
-            ),
-            Mistake(
-                lambda a, b: torch.cov(torch.stack([_ranks(a), _ranks(b)]))[0, 1],
-                "This is the covariance of the ranks: divide by both standard deviations.",
-            ),
-        ),
-        spellings=(
-            _spearman_by_differences,
-            _spearman_by_counting,
-            _spearman_by_cosine,
-            lambda a, b: _correlation(_ranks(-a), _ranks(-b)),
+        Mistake(
+            lambda a, b: torch.cov(torch.stack([_ranks(a), _ranks(b)]))[0, 1],
+            "This is the covariance of the ranks: divide by both standard deviations.",
         ),
     ),
 )

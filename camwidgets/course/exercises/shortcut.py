@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
-from torch.nn import functional as F
 
 from ._engine import Exercise, Mistake
+
+# concentration
 
 
 def concentration(heat: torch.Tensor, mark: torch.Tensor) -> float:
@@ -16,57 +16,6 @@ def concentration(heat: torch.Tensor, mark: torch.Tensor) -> float:
     mean heat on the mark divided by the mean heat of the whole map: 1 for a uniform map.
     """
     return (heat[mark].mean() / heat.mean()).item()
-
-
-def coarse_view(mark: torch.Tensor, size: int) -> torch.Tensor:
-    """A mark as a map of size × size positions can show it.
-
-    mark: bool (H, W). size: a whole number that divides H and W. Returns float (size, size): of
-    each position's pixels, the share that lies in the mark.
-    """
-    height, width = mark.shape
-    squares = mark.float().reshape(size, height // size, size, width // size)
-    return squares.mean(dim=(1, 3))
-
-
-def called_after(before: torch.Tensor, after: torch.Tensor, target: int) -> float:
-    """Of the images that are not called `target` before: the share that is called so after.
-
-    before, after: float (N, C), the scores of the same N images before and after a change; at
-    least one is not called target before. Returns a number from 0 to 1.
-    """
-    others = before.argmax(dim=1) != target
-    return (after[others].argmax(dim=1) == target).float().mean().item()
-
-
-def probability_change(before: torch.Tensor, after: torch.Tensor, target: int) -> torch.Tensor:
-    """By how much the probability of `target` changes, image by image.
-
-    before, after: float (N, C), scores (logits) of the same N images before and after a change.
-    Returns (N,), from -1 to 1: positive where the probability rises.
-    """
-    return after.softmax(dim=1)[:, target] - before.softmax(dim=1)[:, target]
-
-
-def marked_share(labels: torch.Tensor, marked: torch.Tensor, classes: int) -> torch.Tensor:
-    """Of each class's images: the share that carries a mark.
-
-    labels: int64 (N,), 0 to classes - 1, every class present. marked: bool (N,). Returns float
-    (classes,), each from 0 to 1.
-    """
-    return torch.stack([marked[labels == c].float().mean() for c in range(classes)])
-
-
-def worst_group(right: torch.Tensor, groups: torch.Tensor) -> float:
-    """The accuracy in the group that comes off worst (Sagawa et al. 2020, section 2).
-
-    right: bool (N,), whether the answer for each image is right. groups: int64 (N,), the number
-    of each image's group; numbers may be missing. Returns a number from 0 to 1.
-    """
-    return min(right[groups == g].float().mean().item() for g in groups.unique())
-
-
-# Random inputs
 
 
 def _heat_and_mark(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -81,6 +30,64 @@ def _heat_and_mark(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tens
     return heat, mark
 
 
+CONCENTRATION = Exercise(
+    name="shortcut.concentration",
+    reference=concentration,
+    cases=_heat_and_mark,
+    hints=(
+        "Two means: that of the heat on the mark, and that of the heat everywhere.",
+        "heat[mark] holds the values on the mark, as a flat tensor.",
+        "return (heat[mark].mean() / ___).item()",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat, mark: (heat[mark].sum() / heat.sum()).item(),
+            "You have the share of the heat on the mark. A large mark gets a large share for "
+            "nothing: divide by its share of the area, or compare means.",
+        ),
+        Mistake(
+            lambda heat, mark: (heat[mark].mean() / heat[~mark].mean()).item(),
+            "You compared the mark with the rest; asked is the mark against the whole map.",
+        ),
+        Mistake(
+            lambda heat, mark: (heat.mean() / heat[mark].mean()).item(),
+            "Your fraction is upside down: it falls when the mark gets hotter.",
+        ),
+        Mistake(
+            lambda heat, mark: heat[mark].mean().item(),
+            "You have the mean heat on the mark. Without the map's own mean it cannot be "
+            "compared between maps.",
+        ),
+        Mistake(
+            lambda heat, mark: (heat[mark].max() / heat.max()).item(),
+            "You compared the hottest values; asked are means.",
+        ),
+        Mistake(
+            lambda heat, mark: (heat[mark].mean() / heat.max()).item(),
+            "You divided by the map's maximum; divide by its mean.",
+        ),
+        Mistake(
+            lambda heat, mark: mark.float().mean().item(),
+            "You have the mark's share of the area; the heat is not in it yet.",
+        ),
+    ),
+)
+
+
+# coarse_view
+
+
+def coarse_view(mark: torch.Tensor, size: int) -> torch.Tensor:
+    """A mark as a map of size × size positions can show it.
+
+    mark: bool (H, W). size: a whole number that divides H and W. Returns float (size, size): of
+    each position's pixels, the share that lies in the mark.
+    """
+    height, width = mark.shape
+    squares = mark.float().reshape(size, height // size, size, width // size)
+    return squares.mean(dim=(1, 3))
+
+
 def _mark_and_size(generator: torch.Generator) -> tuple[torch.Tensor, int]:
     size = int(torch.randint(2, 5, (1,), generator=generator))
     high, wide = (torch.randperm(3, generator=generator)[:2] + 2).tolist()
@@ -88,6 +95,63 @@ def _mark_and_size(generator: torch.Generator) -> tuple[torch.Tensor, int]:
     mark[0, 0], mark[-1, -1] = True, False
     mark[:high, -wide:] = False  # a position without any mark
     return mark, size
+
+
+COARSE_VIEW = Exercise(
+    name="shortcut.coarse_view",
+    reference=coarse_view,
+    cases=_mark_and_size,
+    hints=(
+        "Each position of the map stands for a block of H // size times W // size pixels. What "
+        "is the mean of the mark over such a block?",
+        "mark.float().reshape(size, H // size, size, W // size) has the position on axes 0 and "
+        "2, the pixels of its block on axes 1 and 3.",
+        "return squares.mean(dim=(___, 3))",
+    ),
+    mistakes=(
+        Mistake(
+            lambda mark, size: (coarse_view(mark, size) > 0).float(),
+            "You asked whether a position holds any mark; asked is how much of it.",
+        ),
+        Mistake(
+            lambda mark, size: coarse_view(mark, size) * mark.numel() / size**2,
+            "You counted the pixels; divide by how many a position has.",
+        ),
+        Mistake(
+            lambda mark, size: coarse_view(mark, size) / coarse_view(mark, size).max(),
+            "You divided by the largest; the share of a position's own pixels is asked.",
+        ),
+        Mistake(
+            lambda mark, size: mark[:: mark.shape[0] // size, :: mark.shape[1] // size].float(),
+            "You took one pixel of each position; all its pixels count.",
+        ),
+        Mistake(
+            lambda mark, size: coarse_view(mark, size) * mark.numel() / mark.sum() / size**2,
+            "You have the share of the mark in each position; asked is the share of the position.",
+        ),
+        Mistake(
+            lambda mark, size: coarse_view(mark, size).T,
+            "Rows and columns are exchanged.",
+        ),
+        Mistake(
+            lambda mark, size: 1 - coarse_view(mark, size),
+            "You have the share that is not marked.",
+        ),
+    ),
+)
+
+
+# called_after
+
+
+def called_after(before: torch.Tensor, after: torch.Tensor, target: int) -> float:
+    """Of the images that are not called `target` before: the share that is called so after.
+
+    before, after: float (N, C), the scores of the same N images before and after a change; at
+    least one is not called target before. Returns a number from 0 to 1.
+    """
+    others = before.argmax(dim=1) != target
+    return (after[others].argmax(dim=1) == target).float().mean().item()
 
 
 def _scores(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, int]:
@@ -106,6 +170,125 @@ def _scores(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, int
     return before, after, target
 
 
+CALLED_AFTER = Exercise(
+    name="shortcut.called_after",
+    reference=called_after,
+    cases=_scores,
+    hints=(
+        "First leave out the images that were called target already. Of the rest, how many are "
+        "called so now?",
+        "scores.argmax(dim=1) is what each image is called. A boolean tensor picks rows.",
+        "return (after[others].argmax(dim=1) == ___).float().mean().item()",
+    ),
+    mistakes=(
+        Mistake(
+            lambda before, after, target: (after.argmax(1) == target).float().mean().item(),
+            "You counted images that were called target before the change, too.",
+        ),
+        Mistake(
+            lambda before, after, target: (
+                ((before.argmax(1) != target) & (after.argmax(1) == target)).float().mean().item()
+            ),
+            "You divided by all images; divide by those that were not called target before.",
+        ),
+        Mistake(
+            lambda before, after, target: (
+                ((before.argmax(1) != target) & (after.argmax(1) == target)).sum().item()
+            ),
+            "You have the number of images; asked is the share.",
+        ),
+        Mistake(
+            lambda before, after, target: called_after(after, before, target),
+            "Before and after are exchanged.",
+        ),
+        Mistake(
+            lambda before, after, target: (
+                (before.argmax(1) != after.argmax(1)).float().mean().item()
+            ),
+            "You counted every change of the answer; asked are changes to target.",
+        ),
+        Mistake(
+            lambda before, after, target: (
+                (after[:, target] > before[:, target]).float().mean().item()
+            ),
+            "You counted where the score rises. It may rise without becoming the highest.",
+        ),
+    ),
+)
+
+
+# probability_change
+
+
+def probability_change(before: torch.Tensor, after: torch.Tensor, target: int) -> torch.Tensor:
+    """By how much the probability of `target` changes, image by image.
+
+    before, after: float (N, C), scores (logits) of the same N images before and after a change.
+    Returns (N,), from -1 to 1: positive where the probability rises.
+    """
+    return after.softmax(dim=1)[:, target] - before.softmax(dim=1)[:, target]
+
+
+PROBABILITY_CHANGE = Exercise(
+    name="shortcut.probability_change",
+    reference=probability_change,
+    cases=_scores,
+    hints=(
+        "The network gives scores. What makes probabilities of them, and along which axis?",
+        "scores.softmax(dim=1) gives (N, C), each row adding up to 1; take the column target.",
+        "return after.softmax(dim=1)[:, target] - ___",
+    ),
+    mistakes=(
+        Mistake(
+            lambda before, after, target: after[:, target] - before[:, target],
+            "You have the change of the score; make probabilities with softmax first.",
+        ),
+        Mistake(
+            lambda before, after, target: probability_change(after, before, target),
+            "The sign is turned round: after minus before.",
+        ),
+        Mistake(
+            lambda before, after, target: probability_change(before, after, target).abs(),
+            "You dropped the sign; it says whether the probability rises or falls.",
+        ),
+        Mistake(
+            lambda before, after, target: (after.softmax(0) - before.softmax(0))[:, target],
+            "Your softmax runs over the images; it has to run over the classes, dim=1.",
+        ),
+        Mistake(
+            lambda before, after, target: (
+                after.log_softmax(1)[:, target] - before.log_softmax(1)[:, target]
+            ),
+            "You took the logarithm of the probability.",
+        ),
+        Mistake(
+            lambda before, after, target: after[:, target].sigmoid() - before[:, target].sigmoid(),
+            "Sigmoid looks at one score alone; five classes share one probability: softmax.",
+        ),
+        Mistake(
+            lambda before, after, target: probability_change(before, after, target).mean(),
+            "You took the mean over the images; asked is one number an image, (N,).",
+        ),
+        Mistake(
+            lambda before, after, target: after.softmax(1)[:, target],
+            "You have the probability after; subtract the one before.",
+        ),
+    ),
+)
+
+
+# marked_share
+
+
+def marked_share(labels: torch.Tensor, marked: torch.Tensor, classes: int) -> torch.Tensor:
+    """Of each class's images: the share that carries a mark.
+
+    labels: int64 (N,), 0 to classes - 1, every class present. marked: bool (N,). Returns float
+    (classes,), each from 0 to 1.
+    """
+    return torch.stack([marked[labels == c].float().mean() for c in range(classes)])
+
+
 def _labels_and_marked(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, int]:
     classes = int(torch.randint(3, 6, (1,), generator=generator))
     sizes = (torch.randperm(8, generator=generator)[:classes] + 6).tolist()
@@ -113,6 +296,63 @@ def _labels_and_marked(generator: torch.Generator) -> tuple[torch.Tensor, torch.
     marked = torch.cat([torch.arange(n) < 1 + n * (c + 1) // 8 for c, n in enumerate(sizes)])
     order = torch.randperm(len(labels), generator=generator)
     return labels[order], marked[order], classes
+
+
+MARKED_SHARE = Exercise(
+    name="shortcut.marked_share",
+    reference=marked_share,
+    cases=_labels_and_marked,
+    hints=(
+        "Go class by class: which images belong to it, and which of those are marked?",
+        "marked[labels == c] are the marks of class c; the mean of booleans is a share.",
+        "return torch.stack([marked[labels == c].float().___ for c in range(classes)])",
+    ),
+    mistakes=(
+        Mistake(
+            lambda labels, marked, classes: (
+                torch.bincount(labels[marked], minlength=classes) / marked.sum()
+            ),
+            "You asked of the marked images how many belong to each class; asked is the other "
+            "way round: of each class's images, how many are marked.",
+        ),
+        Mistake(
+            lambda labels, marked, classes: torch.bincount(
+                labels[marked], minlength=classes
+            ).float(),
+            "You counted the marked images; divide by the size of the class.",
+        ),
+        Mistake(
+            lambda labels, marked, classes: (
+                torch.bincount(labels[marked], minlength=classes) / len(labels)
+            ),
+            "You divided by all images; divide by the size of the class.",
+        ),
+        Mistake(
+            lambda labels, marked, classes: 1 - marked_share(labels, marked, classes),
+            "You have the share that carries no mark.",
+        ),
+        Mistake(
+            lambda labels, marked, classes: torch.bincount(labels, minlength=classes) / len(labels),
+            "You have each class's share of the images; the marks are not in it.",
+        ),
+        Mistake(
+            lambda labels, marked, classes: marked.float().mean().item(),
+            "You have the share over all images; asked is one number a class.",
+        ),
+    ),
+)
+
+
+# worst_group
+
+
+def worst_group(right: torch.Tensor, groups: torch.Tensor) -> float:
+    """The accuracy in the group that comes off worst (Sagawa et al. 2020, section 2).
+
+    right: bool (N,), whether the answer for each image is right. groups: int64 (N,), the number
+    of each image's group; numbers may be missing. Returns a number from 0 to 1.
+    """
+    return min(right[groups == g].float().mean().item() for g in groups.unique())
 
 
 def _right_and_groups(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -129,93 +369,6 @@ def _right_and_groups(generator: torch.Generator) -> tuple[torch.Tensor, torch.T
     return right[order], groups[order]
 
 
-# Other right ways, where they take more than a line
-
-
-def _concentration_by_loop(heat: torch.Tensor, mark: torch.Tensor) -> float:
-    pairs = list(zip(heat.double().flatten().tolist(), mark.flatten().tolist(), strict=True))
-    on = [value for value, inside in pairs if inside]
-    return (sum(on) / len(on)) / (sum(value for value, _ in pairs) / len(pairs))
-
-
-def _coarse_view_by_loop(mark: torch.Tensor, size: int) -> torch.Tensor:
-    height, width = mark.shape[0] // size, mark.shape[1] // size
-    out = torch.zeros(size, size, dtype=torch.float64)
-    for i in range(size):
-        for j in range(size):
-            square = mark[i * height : (i + 1) * height, j * width : (j + 1) * width]
-            out[i, j] = square.double().mean()
-    return out
-
-
-def _coarse_view_by_matmul(mark: torch.Tensor, size: int) -> torch.Tensor:
-    rows, columns = (
-        torch.eye(size).repeat_interleave(n // size, dim=1) * size / n for n in mark.shape
-    )
-    return rows @ mark.float() @ columns.T
-
-
-def _called_after_by_loop(before: torch.Tensor, after: torch.Tensor, target: int) -> float:
-    turned = [
-        int(b.argmax() != target and a.argmax() == target)
-        for b, a in zip(before, after, strict=True)
-    ]
-    return sum(turned) / sum(int(b.argmax() != target) for b in before)
-
-
-def _called_after_in_numpy(before: torch.Tensor, after: torch.Tensor, target: int) -> np.ndarray:
-    first, second = before.numpy().argmax(1), after.numpy().argmax(1)
-    return np.mean(second[first != target] == target)
-
-
-def _change_by_hand(before: torch.Tensor, after: torch.Tensor, target: int) -> torch.Tensor:
-    def probability(scores: torch.Tensor) -> torch.Tensor:
-        powers = scores.double().exp()
-        return powers[:, target] / powers.sum(dim=1)
-
-    return probability(after) - probability(before)
-
-
-def _change_by_loop(before: torch.Tensor, after: torch.Tensor, target: int) -> list[torch.Tensor]:
-    return [a.softmax(0)[target] - b.softmax(0)[target] for b, a in zip(before, after, strict=True)]
-
-
-def _marked_share_by_loop(labels: torch.Tensor, marked: torch.Tensor, classes: int) -> list[float]:
-    counts, marks = [0] * classes, [0] * classes
-    for label, mark in zip(labels.tolist(), marked.tolist(), strict=True):
-        counts[label] += 1
-        marks[label] += mark
-    return [m / n for m, n in zip(marks, counts, strict=True)]
-
-
-def _marked_share_by_matmul(
-    labels: torch.Tensor, marked: torch.Tensor, classes: int
-) -> torch.Tensor:
-    one_hot = F.one_hot(labels, classes).double()
-    return marked.double() @ one_hot / one_hot.sum(0)
-
-
-def _worst_group_in_numpy(right: torch.Tensor, groups: torch.Tensor) -> np.ndarray:
-    answers, numbers = right.numpy(), groups.numpy()
-    return np.min([answers[numbers == g].mean() for g in np.unique(numbers)])
-
-
-def _worst_group_by_counting(right: torch.Tensor, groups: torch.Tensor) -> torch.Tensor:
-    sizes = torch.bincount(groups).double()
-    hits = torch.bincount(groups, weights=right.double())
-    return (hits / sizes)[sizes > 0].min()
-
-
-def _worst_group_by_loop(right: torch.Tensor, groups: torch.Tensor) -> float:
-    answers: dict[int, list[bool]] = {}
-    for ok, group in zip(right.tolist(), groups.tolist(), strict=True):
-        answers.setdefault(group, []).append(ok)
-    return min(sum(oks) / len(oks) for oks in answers.values())
-
-
-# Wrong answers that take more than a line
-
-
 def _smallest_group(right: torch.Tensor, groups: torch.Tensor) -> float:
     numbers, sizes = groups.unique(return_counts=True)
     return right[groups == numbers[sizes.argmin()]].float().mean().item()
@@ -225,319 +378,43 @@ def _group_accuracies(right: torch.Tensor, groups: torch.Tensor) -> torch.Tensor
     return torch.stack([right[groups == g].float().mean() for g in groups.unique()])
 
 
-EXERCISES = (
-    Exercise(
-        name="shortcut.concentration",
-        reference=concentration,
-        cases=_heat_and_mark,
-        hints=(
-            "Two means: that of the heat on the mark, and that of the heat everywhere.",
-            "heat[mark] holds the values on the mark, as a flat tensor.",
-            "return (heat[mark].mean() / ___).item()",
-        ),
-        mistakes=(
-            Mistake(
-                lambda heat, mark: (heat[mark].sum() / heat.sum()).item(),
-                "You have the share of the heat on the mark. A large mark gets a large share for "
-                "nothing: divide by its share of the area, or compare means.",
-            ),
-            Mistake(
-                lambda heat, mark: (heat[mark].mean() / heat[~mark].mean()).item(),
-                "You compared the mark with the rest; asked is the mark against the whole map.",
-            ),
-            Mistake(
-                lambda heat, mark: (heat.mean() / heat[mark].mean()).item(),
-                "Your fraction is upside down: it falls when the mark gets hotter.",
-            ),
-            Mistake(
-                lambda heat, mark: heat[mark].mean().item(),
-                "You have the mean heat on the mark. Without the map's own mean it cannot be "
-                "compared between maps.",
-            ),
-            Mistake(
-                lambda heat, mark: (heat[mark].max() / heat.max()).item(),
-                "You compared the hottest values; asked are means.",
-            ),
-            Mistake(
-                lambda heat, mark: (heat[mark].mean() / heat.max()).item(),
-                "You divided by the map's maximum; divide by its mean.",
-            ),
-            Mistake(
-                lambda heat, mark: mark.float().mean().item(),
-                "You have the mark's share of the area; the heat is not in it yet.",
-            ),
-        ),
-        spellings=(
-            _concentration_by_loop,
-            lambda heat, mark: (
-                torch.einsum("ij,ij->", heat.double(), mark.double())
-                / heat.double().sum()
-                / mark.double().mean()
-            ),
-            lambda heat, mark: (heat.flatten() @ mark.flatten().float()) / mark.sum() / heat.mean(),
-        ),
+WORST_GROUP = Exercise(
+    name="shortcut.worst_group",
+    reference=worst_group,
+    cases=_right_and_groups,
+    hints=(
+        "First an accuracy for each group that there is; then choose among them.",
+        "groups.unique() lists the groups; right[groups == g] are the answers of one of them.",
+        "return ___(right[groups == g].float().mean().item() for g in groups.unique())",
     ),
-    Exercise(
-        name="shortcut.coarse_view",
-        reference=coarse_view,
-        cases=_mark_and_size,
-        hints=(
-            "Each position of the map stands for a block of H // size times W // size pixels. What "
-            "is the mean of the mark over such a block?",
-            "mark.float().reshape(size, H // size, size, W // size) has the position on axes 0 and "
-            "2, the pixels of its block on axes 1 and 3.",
-            "return squares.mean(dim=(___, 3))",
+    mistakes=(
+        Mistake(
+            lambda right, groups: right.float().mean().item(),
+            "You have the accuracy over all images: large groups hide small ones in it.",
         ),
-        mistakes=(
-            Mistake(
-                lambda mark, size: (coarse_view(mark, size) > 0).float(),
-                "You asked whether a position holds any mark; asked is how much of it.",
-            ),
-            Mistake(
-                lambda mark, size: coarse_view(mark, size) * mark.numel() / size**2,
-                "You counted the pixels; divide by how many a position has.",
-            ),
-            Mistake(
-                lambda mark, size: coarse_view(mark, size) / coarse_view(mark, size).max(),
-                "You divided by the largest; the share of a position's own pixels is asked.",
-            ),
-            Mistake(
-                lambda mark, size: mark[:: mark.shape[0] // size, :: mark.shape[1] // size].float(),
-                "You took one pixel of each position; all its pixels count.",
-            ),
-            Mistake(
-                lambda mark, size: coarse_view(mark, size) * mark.numel() / mark.sum() / size**2,
-                "You have the share of the mark in each position; asked is the share of the "
-                "position.",
-            ),
-            Mistake(
-                lambda mark, size: coarse_view(mark, size).T,
-                "Rows and columns are exchanged.",
-            ),
-            Mistake(
-                lambda mark, size: 1 - coarse_view(mark, size),
-                "You have the share that is not marked.",
-            ),
+        Mistake(
+            lambda right, groups: _group_accuracies(right, groups).mean().item(),
+            "You took the mean over the groups; asked is the worst.",
         ),
-        spellings=(
-            _coarse_view_by_loop,
-            _coarse_view_by_matmul,
-            lambda mark, size: F.adaptive_avg_pool2d(mark[None].double(), size)[0],
-            lambda mark, size: (
-                torch.einsum(
-                    "iajb->ij",
-                    mark.float().reshape(size, mark.shape[0] // size, size, mark.shape[1] // size),
-                )
-                / (mark.numel() / size**2)
-            ),
+        Mistake(
+            lambda right, groups: _group_accuracies(right, groups).max().item(),
+            "That is the best group; asked is the worst.",
         ),
-    ),
-    Exercise(
-        name="shortcut.called_after",
-        reference=called_after,
-        cases=_scores,
-        hints=(
-            "First leave out the images that were called target already. Of the rest, how many are "
-            "called so now?",
-            "scores.argmax(dim=1) is what each image is called. A boolean tensor picks rows.",
-            "return (after[others].argmax(dim=1) == ___).float().mean().item()",
+        Mistake(
+            _smallest_group,
+            "That is the group with the fewest images; asked is the lowest accuracy.",
         ),
-        mistakes=(
-            Mistake(
-                lambda before, after, target: (after.argmax(1) == target).float().mean().item(),
-                "You counted images that were called target before the change, too.",
-            ),
-            Mistake(
-                lambda before, after, target: (
-                    ((before.argmax(1) != target) & (after.argmax(1) == target))
-                    .float()
-                    .mean()
-                    .item()
-                ),
-                "You divided by all images; divide by those that were not called target before.",
-            ),
-            Mistake(
-                lambda before, after, target: (
-                    ((before.argmax(1) != target) & (after.argmax(1) == target)).sum().item()
-                ),
-                "You have the number of images; asked is the share.",
-            ),
-            Mistake(
-                lambda before, after, target: called_after(after, before, target),
-                "Before and after are exchanged.",
-            ),
-            Mistake(
-                lambda before, after, target: (
-                    (before.argmax(1) != after.argmax(1)).float().mean().item()
-                ),
-                "You counted every change of the answer; asked are changes to target.",
-            ),
-            Mistake(
-                lambda before, after, target: (
-                    (after[:, target] > before[:, target]).float().mean().item()
-                ),
-                "You counted where the score rises. It may rise without becoming the highest.",
-            ),
+        Mistake(
+            lambda right, groups: 1 - worst_group(right, groups),
+            "You have the share of wrong answers in the worst group; asked is the accuracy.",
         ),
-        spellings=(
-            _called_after_by_loop,
-            _called_after_in_numpy,
-            lambda before, after, target: (
-                (before.argmax(1) != target).double()
-                @ (after.argmax(1) == target).double()
-                / (before.argmax(1) != target).sum()
-            ),
+        Mistake(
+            lambda right, groups: int(_group_accuracies(right, groups).argmin()),
+            "You returned which group is worst; asked is its accuracy.",
         ),
-    ),
-    Exercise(
-        name="shortcut.probability_change",
-        reference=probability_change,
-        cases=_scores,
-        hints=(
-            "The network gives scores. What makes probabilities of them, and along which axis?",
-            "scores.softmax(dim=1) gives (N, C), each row adding up to 1; take the column target.",
-            "return after.softmax(dim=1)[:, target] - ___",
+        Mistake(
+            _group_accuracies,
+            "You returned all groups' accuracies; asked is the lowest of them.",
         ),
-        mistakes=(
-            Mistake(
-                lambda before, after, target: after[:, target] - before[:, target],
-                "You have the change of the score; make probabilities with softmax first.",
-            ),
-            Mistake(
-                lambda before, after, target: probability_change(after, before, target),
-                "The sign is turned round: after minus before.",
-            ),
-            Mistake(
-                lambda before, after, target: probability_change(before, after, target).abs(),
-                "You dropped the sign; it says whether the probability rises or falls.",
-            ),
-            Mistake(
-                lambda before, after, target: (after.softmax(0) - before.softmax(0))[:, target],
-                "Your softmax runs over the images; it has to run over the classes, dim=1.",
-            ),
-            Mistake(
-                lambda before, after, target: (
-                    after.log_softmax(1)[:, target] - before.log_softmax(1)[:, target]
-                ),
-                "You took the logarithm of the probability.",
-            ),
-            Mistake(
-                lambda before, after, target: (
-                    after[:, target].sigmoid() - before[:, target].sigmoid()
-                ),
-                "Sigmoid looks at one score alone; five classes share one probability: softmax.",
-            ),
-            Mistake(
-                lambda before, after, target: probability_change(before, after, target).mean(),
-                "You took the mean over the images; asked is one number an image, (N,).",
-            ),
-            Mistake(
-                lambda before, after, target: after.softmax(1)[:, target],
-                "You have the probability after; subtract the one before.",
-            ),
-        ),
-        spellings=(
-            _change_by_hand,
-            _change_by_loop,
-            lambda before, after, target: torch.einsum(
-                "nc,c->n",
-                (after.double().softmax(1) - before.double().softmax(1)),
-                torch.eye(before.shape[1]).double()[target],
-            ),
-        ),
-    ),
-    Exercise(
-        name="shortcut.marked_share",
-        reference=marked_share,
-        cases=_labels_and_marked,
-        hints=(
-            "Go class by class: which images belong to it, and which of those are marked?",
-            "marked[labels == c] are the marks of class c; the mean of booleans is a share.",
-            "return torch.stack([marked[labels == c].float().___ for c in range(classes)])",
-        ),
-        mistakes=(
-            Mistake(
-                lambda labels, marked, classes: (
-                    torch.bincount(labels[marked], minlength=classes) / marked.sum()
-                ),
-                "You asked of the marked images how many belong to each class; asked is the other "
-                "way round: of each class's images, how many are marked.",
-            ),
-            Mistake(
-                lambda labels, marked, classes: torch.bincount(
-                    labels[marked], minlength=classes
-                ).float(),
-                "You counted the marked images; divide by the size of the class.",
-            ),
-            Mistake(
-                lambda labels, marked, classes: (
-                    torch.bincount(labels[marked], minlength=classes) / len(labels)
-                ),
-                "You divided by all images; divide by the size of the class.",
-            ),
-            Mistake(
-                lambda labels, marked, classes: 1 - marked_share(labels, marked, classes),
-                "You have the share that carries no mark.",
-            ),
-            Mistake(
-                lambda labels, marked, classes: (
-                    torch.bincount(labels, minlength=classes) / len(labels)
-                ),
-                "You have each class's share of the images; the marks are not in it.",
-            ),
-            Mistake(
-                lambda labels, marked, classes: marked.float().mean().item(),
-                "You have the share over all images; asked is one number a class.",
-            ),
-        ),
-        spellings=(
-            _marked_share_by_loop,
-            _marked_share_by_matmul,
-            lambda labels, marked, classes: (
-                torch.einsum("nc,n->c", F.one_hot(labels, classes).float(), marked.float())
-                / torch.bincount(labels, minlength=classes)
-            ),
-        ),
-    ),
-    Exercise(
-        name="shortcut.worst_group",
-        reference=worst_group,
-        cases=_right_and_groups,
-        hints=(
-            "First an accuracy for each group that there is; then choose among them.",
-            "groups.unique() lists the groups; right[groups == g] are the answers of one of them.",
-            "return ___(right[groups == g].float().mean().item() for g in groups.unique())",
-        ),
-        mistakes=(
-            Mistake(
-                lambda right, groups: right.float().mean().item(),
-                "You have the accuracy over all images: large groups hide small ones in it.",
-            ),
-            Mistake(
-                lambda right, groups: _group_accuracies(right, groups).mean().item(),
-                "You took the mean over the groups; asked is the worst.",
-            ),
-            Mistake(
-                lambda right, groups: _group_accuracies(right, groups).max().item(),
-                "That is the best group; asked is the worst.",
-            ),
-            Mistake(
-                _smallest_group,
-                "That is the group with the fewest images; asked is the lowest accuracy.",
-            ),
-            Mistake(
-                lambda right, groups: 1 - worst_group(right, groups),
-                "You have the share of wrong answers in the worst group; asked is the accuracy.",
-            ),
-            Mistake(
-                lambda right, groups: int(_group_accuracies(right, groups).argmin()),
-                "You returned which group is worst; asked is its accuracy.",
-            ),
-            Mistake(
-                _group_accuracies,
-                "You returned all groups' accuracies; asked is the lowest of them.",
-            ),
-        ),
-        spellings=(_worst_group_in_numpy, _worst_group_by_counting, _worst_group_by_loop),
     ),
 )

@@ -8,6 +8,8 @@ from torch.nn import functional as F
 
 from ._engine import Exercise, Mistake
 
+# to_tensor
+
 
 def to_tensor(images: np.ndarray) -> torch.Tensor:
     """Pictures as a CNN takes them.
@@ -17,6 +19,69 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
+def _images(generator: torch.Generator) -> tuple[np.ndarray]:
+    number, height, width = torch.randint(4, 9, (3,), generator=generator).tolist()
+    pixels = torch.randint(0, 256, (number, height, width, 3), generator=generator)
+    return (pixels.to(torch.uint8).numpy(),)
+
+
+TO_TENSOR = Exercise(
+    name="training.to_tensor",
+    reference=to_tensor,
+    cases=_images,
+    edges=((np.full((2, 3, 4, 3), 51, np.uint8),),),
+    tolerance=1e-5,
+    hints=(
+        "Compare the two shapes: which axis of the array holds the colours, and where does the "
+        "tensor want it? Then compare the two ranges of values.",
+        "torch.from_numpy makes a tensor, permute puts axes into another order, float comes "
+        "before the division.",
+        "return torch.from_numpy(images).permute(0, ___).float() / 255",
+    ),
+    mistakes=(
+        Mistake(
+            lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float(),
+            "Your values still run from 0 to 255; asked is 0 to 1.",
+        ),
+        Mistake(
+            lambda images: torch.from_numpy(images).float() / 255,
+            "The colours are still the last axis; a CNN wants them right after N.",
+        ),
+        Mistake(
+            lambda images: torch.from_numpy(images).permute(0, 3, 2, 1).float() / 255,
+            "Height and width are swapped: your pictures lie on their side.",
+        ),
+        Mistake(
+            lambda images: torch.from_numpy(images).reshape(-1, 3, *images.shape[1:3]) / 255,
+            "You used reshape (or view): it cuts the same row of numbers anew and mixes "
+            "colours with positions. permute moves an axis.",
+        ),
+        Mistake(
+            lambda images: (
+                torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
+            ),
+            "Red and blue are swapped: the pictures are RGB already.",
+        ),
+        Mistake(
+            lambda images: torch.from_numpy(images).permute(0, 3, 1, 2) // 255,
+            "You divided whole numbers by whole numbers and lost the rest: float() first.",
+        ),
+        Mistake(
+            lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float() / images.max(),
+            "You divided by the brightest pixel of this batch; the same picture would change "
+            "with its neighbours. Divide by a fixed number.",
+        ),
+        Mistake(
+            lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float() / 256,
+            "You divided by 256; the brightest value of uint8 is one less.",
+        ),
+    ),
+)
+
+
+# accuracy
+
+
 def accuracy(scores: torch.Tensor, labels: torch.Tensor) -> float:
     """Share of the images whose highest score is that of their label.
 
@@ -24,6 +89,67 @@ def accuracy(scores: torch.Tensor, labels: torch.Tensor) -> float:
     between 0 and 1.
     """
     return (scores.argmax(dim=1) == labels).float().mean().item()
+
+
+def _scores(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Some images are classified rightly, most wrongly, and some have no positive score."""
+    number, classes = torch.randint(6, 12, (2,), generator=generator).tolist()
+    scores = torch.randn(number, classes, generator=generator) - 0.5
+    labels = torch.randint(classes, (number,), generator=generator)
+    labels[:4] = scores[:4].argmax(dim=1)
+    return scores, labels
+
+
+ACCURACY = Exercise(
+    name="training.accuracy",
+    reference=accuracy,
+    cases=_scores,
+    edges=((torch.eye(3), torch.arange(3)), (torch.eye(3), torch.tensor([1, 2, 0]))),
+    hints=(
+        "One row of the scores is one image. Which class does a row vote for?",
+        "scores.argmax(dim=...) gives a class per image; == compares with the labels; the mean "
+        "of True and False, as floats, is a share.",
+        "return (scores.argmax(dim=___) == labels).float().mean().item()",
+    ),
+    mistakes=(
+        Mistake(
+            lambda scores, labels: (scores.argmax(1) == labels).sum(),
+            "You counted the right ones; divide by the number of images.",
+        ),
+        Mistake(
+            lambda scores, labels: (scores.argmax(1) != labels).float().mean(),
+            "You computed the share of wrong answers.",
+        ),
+        Mistake(
+            lambda scores, labels: 100 * (scores.argmax(1) == labels).float().mean(),
+            "You gave per cent; asked is a share between 0 and 1.",
+        ),
+        Mistake(
+            lambda scores, labels: (scores.argmin(1) == labels).float().mean(),
+            "You took the lowest score of each image; the vote goes to the highest.",
+        ),
+        Mistake(
+            lambda scores, labels: (scores.argmax(1) == labels).sum() / scores.numel(),
+            "You divided by the number of scores; divide by the number of images.",
+        ),
+        Mistake(
+            lambda scores, labels: (scores.max(1).values == labels).float().mean(),
+            "You compared the highest score with the label; compare its position.",
+        ),
+        Mistake(
+            lambda scores, labels: (scores.argmax(1) == labels).float(),
+            "You have one verdict per image; take their mean.",
+        ),
+        Mistake(
+            lambda scores, labels: F.softmax(scores, 1)[range(len(labels)), labels].mean(),
+            "You averaged the probability of the right class; accuracy asks only whether it is "
+            "the highest.",
+        ),
+    ),
+)
+
+
+# confusion
 
 
 def confusion(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> torch.Tensor:
@@ -39,21 +165,6 @@ def confusion(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> to
     return table
 
 
-def _images(generator: torch.Generator) -> tuple[np.ndarray]:
-    number, height, width = torch.randint(4, 9, (3,), generator=generator).tolist()
-    pixels = torch.randint(0, 256, (number, height, width, 3), generator=generator)
-    return (pixels.to(torch.uint8).numpy(),)
-
-
-def _scores(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Some images are classified rightly, most wrongly, and some have no positive score."""
-    number, classes = torch.randint(6, 12, (2,), generator=generator).tolist()
-    scores = torch.randn(number, classes, generator=generator) - 0.5
-    labels = torch.randint(classes, (number,), generator=generator)
-    labels[:4] = scores[:4].argmax(dim=1)
-    return scores, labels
-
-
 def _predictions(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, int]:
     """The last class never occurs and is never predicted."""
     number = int(torch.randint(20, 40, (1,), generator=generator))
@@ -64,198 +175,52 @@ def _predictions(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor
     return labels, predicted, classes
 
 
-def _confusion_by_cells(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> list:
-    pairs = list(zip(labels.tolist(), predicted.tolist(), strict=True))
-    return [[pairs.count((t, p)) for p in range(classes)] for t in range(classes)]
-
-
-def _confusion_by_add_at(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> np.ndarray:
-    table = np.zeros((classes, classes))
-    np.add.at(table, (labels.numpy(), predicted.numpy()), 1)
-    return table
-
-
-EXERCISES = (
-    Exercise(
-        name="training.to_tensor",
-        reference=to_tensor,
-        cases=_images,
-        hints=(
-            "Compare the two shapes: which axis of the array holds the colours, and where does the "
-            "tensor want it? Then compare the two ranges of values.",
-            "torch.from_numpy makes a tensor, permute puts axes into another order, float comes "
-            "before the division.",
-            "return torch.from_numpy(images).permute(0, ___).float() / 255",
-        ),
-        mistakes=(
-            Mistake(
-                lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float(),
-                "Your values still run from 0 to 255; asked is 0 to 1.",
-            ),
-            Mistake(
-                lambda images: torch.from_numpy(images).float() / 255,
-                "The colours are still the last axis; a CNN wants them right after N.",
-            ),
-            Mistake(
-                lambda images: torch.from_numpy(images).permute(0, 3, 2, 1).float() / 255,
-                "Height and width are swapped: your pictures lie on their side.",
-            ),
-            Mistake(
-                lambda images: torch.from_numpy(images).reshape(-1, 3, *images.shape[1:3]) / 255,
-                "You used reshape (or view): it cuts the same row of numbers anew and mixes "
-                "colours with positions. permute moves an axis.",
-            ),
-            Mistake(
-                lambda images: (
-                    torch.from_numpy(images[..., ::-1].copy()).permute(0, 3, 1, 2).float() / 255
-                ),
-                "Red and blue are swapped: the pictures are RGB already.",
-            ),
-            Mistake(
-                lambda images: torch.from_numpy(images).permute(0, 3, 1, 2) // 255,
-                "You divided whole numbers by whole numbers and lost the rest: float() first.",
-            ),
-            Mistake(
-                lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float() / images.max(),
-                "You divided by the brightest pixel of this batch; the same picture would change "
-                "with its neighbours. Divide by a fixed number.",
-            ),
-            Mistake(
-                lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float() / 256,
-                "You divided by 256; the brightest value of uint8 is one less.",
-            ),
-        ),
-        spellings=(
-            lambda images: np.transpose(images, (0, 3, 1, 2)) / 255,
-            lambda images: torch.stack(
-                [torch.tensor(images[..., c].astype(float)) for c in range(3)], dim=1
-            ).div(255),
-            lambda images: torch.einsum("nhwc->nchw", torch.tensor(images) / 255.0),
-            lambda images: np.moveaxis(images.astype(np.float32), -1, 1) / 255,
-        ),
-        edges=((np.full((2, 3, 4, 3), 51, np.uint8),),),
-        tolerance=1e-5,
+CONFUSION = Exercise(
+    name="training.confusion",
+    reference=confusion,
+    cases=_predictions,
+    hints=(
+        "Begin with a table of zeros, (classes, classes). Each image adds 1 to one cell.",
+        "Go through the images: the label is the row, the prediction is the column.",
+        "table[t, ___] += 1",
     ),
-    Exercise(
-        name="training.accuracy",
-        reference=accuracy,
-        cases=_scores,
-        hints=(
-            "One row of the scores is one image. Which class does a row vote for?",
-            "scores.argmax(dim=...) gives a class per image; == compares with the labels; the mean "
-            "of True and False, as floats, is a share.",
-            "return (scores.argmax(dim=___) == labels).float().mean().item()",
+    mistakes=(
+        Mistake(
+            lambda labels, predicted, classes: confusion(predicted, labels, classes),
+            "Rows and columns are swapped: a row is a true class.",
         ),
-        mistakes=(
-            Mistake(
-                lambda scores, labels: (scores.argmax(1) == labels).sum(),
-                "You counted the right ones; divide by the number of images.",
-            ),
-            Mistake(
-                lambda scores, labels: (scores.argmax(1) != labels).float().mean(),
-                "You computed the share of wrong answers.",
-            ),
-            Mistake(
-                lambda scores, labels: 100 * (scores.argmax(1) == labels).float().mean(),
-                "You gave per cent; asked is a share between 0 and 1.",
-            ),
-            Mistake(
-                lambda scores, labels: (scores.argmin(1) == labels).float().mean(),
-                "You took the lowest score of each image; the vote goes to the highest.",
-            ),
-            Mistake(
-                lambda scores, labels: (scores.argmax(1) == labels).sum() / scores.numel(),
-                "You divided by the number of scores; divide by the number of images.",
-            ),
-            Mistake(
-                lambda scores, labels: (scores.max(1).values == labels).float().mean(),
-                "You compared the highest score with the label; compare its position.",
-            ),
-            Mistake(
-                lambda scores, labels: (scores.argmax(1) == labels).float(),
-                "You have one verdict per image; take their mean.",
-            ),
-            Mistake(
-                lambda scores, labels: F.softmax(scores, 1)[range(len(labels)), labels].mean(),
-                "You averaged the probability of the right class; accuracy asks only whether it is "
-                "the highest.",
-            ),
-        ),
-        spellings=(
-            lambda scores, labels: (
-                sum(
-                    max(range(len(row)), key=row.__getitem__) == label
-                    for row, label in zip(scores.tolist(), labels.tolist(), strict=True)
-                )
-                / len(labels)
-            ),
-            lambda scores, labels: np.mean(scores.numpy().argmax(axis=1) == labels.numpy()),
-            lambda scores, labels: (
-                (scores.double().softmax(1).max(1).indices == labels).double().mean()
-            ),
-        ),
-        edges=((torch.eye(3), torch.arange(3)), (torch.eye(3), torch.tensor([1, 2, 0]))),
-    ),
-    Exercise(
-        name="training.confusion",
-        reference=confusion,
-        cases=_predictions,
-        hints=(
-            "Begin with a table of zeros, (classes, classes). Each image adds 1 to one cell.",
-            "Go through the images: the label is the row, the prediction is the column.",
-            "table[t, ___] += 1",
-        ),
-        mistakes=(
-            Mistake(
-                lambda labels, predicted, classes: confusion(predicted, labels, classes),
-                "Rows and columns are swapped: a row is a true class.",
-            ),
-            Mistake(
-                lambda labels, predicted, classes: (
-                    confusion(labels, predicted, classes) / max(1, len(labels))
-                ),
-                "You gave shares of all images; asked are counts.",
-            ),
-            Mistake(
-                lambda labels, predicted, classes: (
-                    confusion(labels, predicted, classes)
-                    / confusion(labels, predicted, classes).sum(1, keepdim=True)
-                ),
-                "You divided each row by its sum: asked are counts, and a class that does not "
-                "occur makes NaN.",
-            ),
-            Mistake(
-                lambda labels, predicted, classes: confusion(labels, predicted, classes).clamp(
-                    max=1
-                ),
-                "Each cell counts to 1 only: table[labels, predicted] += 1 adds once, however "
-                "often a pair occurs. Use a loop, bincount or np.add.at.",
-            ),
-            Mistake(
-                lambda labels, predicted, classes: confusion(labels, predicted, classes)[:-1, :-1],
-                "The last class does not occur here and has no row in your table: its size is "
-                "classes.",
-            ),
-            Mistake(
-                lambda labels, predicted, classes: confusion(labels, labels, classes),
-                "You counted the labels against themselves.",
-            ),
-            Mistake(
-                lambda labels, predicted, classes: confusion(
-                    labels, predicted, classes
-                ).fill_diagonal_(0),
-                "You counted the errors only; right answers stand on the diagonal.",
-            ),
-        ),
-        spellings=(
-            _confusion_by_cells,
-            _confusion_by_add_at,
-            lambda labels, predicted, classes: torch.bincount(
-                labels * classes + predicted, minlength=classes**2
-            ).reshape(classes, classes),
+        Mistake(
             lambda labels, predicted, classes: (
-                F.one_hot(labels, classes).double().T @ F.one_hot(predicted, classes).double()
+                confusion(labels, predicted, classes) / max(1, len(labels))
             ),
+            "You gave shares of all images; asked are counts.",
+        ),
+        Mistake(
+            lambda labels, predicted, classes: (
+                confusion(labels, predicted, classes)
+                / confusion(labels, predicted, classes).sum(1, keepdim=True)
+            ),
+            "You divided each row by its sum: asked are counts, and a class that does not "
+            "occur makes NaN.",
+        ),
+        Mistake(
+            lambda labels, predicted, classes: confusion(labels, predicted, classes).clamp(max=1),
+            "Each cell counts to 1 only: table[labels, predicted] += 1 adds once, however "
+            "often a pair occurs. Use a loop, bincount or np.add.at.",
+        ),
+        Mistake(
+            lambda labels, predicted, classes: confusion(labels, predicted, classes)[:-1, :-1],
+            "The last class does not occur here and has no row in your table: its size is classes.",
+        ),
+        Mistake(
+            lambda labels, predicted, classes: confusion(labels, labels, classes),
+            "You counted the labels against themselves.",
+        ),
+        Mistake(
+            lambda labels, predicted, classes: confusion(labels, predicted, classes).fill_diagonal_(
+                0
+            ),
+            "You counted the errors only; right answers stand on the diagonal.",
         ),
     ),
 )

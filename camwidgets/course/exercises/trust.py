@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from itertools import pairwise
 
-import numpy as np
 import torch
 
 from ._engine import Exercise, Mistake
 
 Box = tuple[int, int, int, int]
+
+
+# rank_accuracy
 
 
 def rank_accuracy(heat: torch.Tensor, mask: torch.Tensor) -> float:
@@ -22,77 +23,6 @@ def rank_accuracy(heat: torch.Tensor, mask: torch.Tensor) -> float:
     """
     hottest = heat.flatten().topk(int(mask.sum())).indices
     return mask.flatten()[hottest].float().mean().item()
-
-
-def box_iou(a: Box, b: Box) -> float:
-    """Intersection over union of two boxes.
-
-    a, b: (left, top, right, bottom), whole numbers, right and bottom exclusive, none empty.
-    Returns a number from 0 (they do not meet) to 1 (they are the same).
-    """
-    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
-    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
-    overlap = width * height
-    return overlap / (_area(a) + _area(b) - overlap)
-
-
-def delete_hottest(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
-    """The image with its hottest pixels replaced by the image's mean colour.
-
-    image: float (C, H, W). heat: float (H, W), all values different. share: 0 to 1; of the H · W
-    pixels, int(share · H · W) go. Returns (C, H, W); the image handed in stays as it is.
-    """
-    count = int(share * heat.numel())
-    gone = torch.zeros(heat.numel(), dtype=torch.bool)
-    gone[heat.flatten().argsort(descending=True)[:count]] = True
-    mean = image.mean(dim=(1, 2), keepdim=True)
-    return torch.where(gone.reshape(heat.shape), mean, image)
-
-
-def area(curve: torch.Tensor) -> float:
-    """Area under a curve whose evenly spaced points span 0 to 1, by the trapezoid rule.
-
-    curve: float (n,), n ≥ 2: the heights. Returns a number. (Petsiuk et al. 2018)
-    """
-    return ((curve[1:] + curve[:-1]) / 2).mean().item()
-
-
-def similarity(a: torch.Tensor, b: torch.Tensor) -> float:
-    """Structural similarity (SSIM) of two maps, with one window over all of them.
-
-    a, b: float (h, w) in 0..1. Returns the number
-    (2 μ_a μ_b + c1) (2 σ_ab + c2) / ((μ_a² + μ_b² + c1) (σ_a² + σ_b² + c2)), with means μ,
-    variances σ² and covariance σ_ab over the h · w pixels (divided by h · w), c1 = 0.01² and
-    c2 = 0.03².
-    (Wang et al. 2004, equation 13)
-    """
-    c1, c2 = 0.01**2, 0.03**2
-    luminance = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
-    structure = (2 * _covariance(a, b) + c2) / (_covariance(a, a) + _covariance(b, b) + c2)
-    return (luminance * structure).item()
-
-
-def bootstrap_interval(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
-    """The 95 % percentile interval of the mean of some scores.
-
-    scores: float (n,), one per image. draws: int64 (R, n): R times n numbers of images, drawn with
-    replacement. Returns (low, high): the 2.5 % and 97.5 % quantiles of the R means, interpolated
-    as torch.quantile and numpy.quantile do.
-    (Efron and Tibshirani 1993)
-    """
-    means = scores[draws].mean(dim=1)
-    return means.quantile(0.025).item(), means.quantile(0.975).item()
-
-
-def _area(box: Box) -> int:
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-def _covariance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    return ((a - a.mean()) * (b - b.mean())).mean()
-
-
-# Random inputs
 
 
 def _size(generator: torch.Generator) -> tuple[int, int]:
@@ -114,6 +44,71 @@ def _heat_and_mask(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tens
     return heat, mask
 
 
+RANK_ACCURACY = Exercise(
+    name="trust.rank_accuracy",
+    reference=rank_accuracy,
+    cases=_heat_and_mask,
+    hints=(
+        "How many pixels has the mask? Take as many of the hottest ones and see how many of "
+        "them lie inside.",
+        "heat.flatten().topk(n).indices are the places of the n hottest pixels; use them to "
+        "look into mask.flatten().",
+        "return mask.flatten()[___].float().mean().item()",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat, mask: (heat[mask].sum() / heat.sum()).item(),
+            "You computed a share of the heat (mass). Rank accuracy counts pixels; how hot "
+            "they are does not matter.",
+        ),
+        Mistake(
+            lambda heat, mask: float(mask.flatten()[heat.argmax()]),
+            "You looked at the hottest pixel only: that is the pointing game.",
+        ),
+        Mistake(
+            lambda heat, mask: mask.float().mean().item(),
+            "You have the mask's share of the picture: what a map that knows nothing scores.",
+        ),
+        Mistake(
+            lambda heat, mask: rank_accuracy(-heat, mask),
+            "You took the coldest pixels: topk finds the largest values, argsort begins with "
+            "the smallest.",
+        ),
+        Mistake(
+            lambda heat, mask: rank_accuracy(heat, mask) * int(mask.sum()),
+            "You counted the pixels; divide by how many pixels the mask has.",
+        ),
+        Mistake(
+            lambda heat, mask: rank_accuracy(heat, mask) * int(mask.sum()) / mask.numel(),
+            "You divided by all pixels of the picture; divide by those of the mask.",
+        ),
+        Mistake(
+            lambda heat, mask: ((heat > heat.mean()) & mask).sum().item() / int(mask.sum()),
+            "You took all pixels above the mean; take exactly as many as the mask has.",
+        ),
+    ),
+)
+
+
+# box_iou
+
+
+def box_iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes.
+
+    a, b: (left, top, right, bottom), whole numbers, right and bottom exclusive, none empty.
+    Returns a number from 0 (they do not meet) to 1 (they are the same).
+    """
+    width = max(0, min(a[2], b[2]) - max(a[0], b[0]))
+    height = max(0, min(a[3], b[3]) - max(a[1], b[1]))
+    overlap = width * height
+    return overlap / (_area(a) + _area(b) - overlap)
+
+
+def _area(box: Box) -> int:
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def _box(generator: torch.Generator) -> Box:
     left, top = torch.randint(0, 6, (2,), generator=generator).tolist()
     width, height = (torch.randperm(5, generator=generator)[:2] + 4).tolist()
@@ -124,127 +119,91 @@ def _two_boxes(generator: torch.Generator) -> tuple[Box, Box]:
     return _box(generator), _box(generator)
 
 
-def _deletion(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
-    height, width = _size(generator)
-    image = torch.rand(3, height, width, generator=generator)
-    thousandths = 10 * int(torch.randint(30, 70, (1,), generator=generator)) + 3
-    return image, _heat(height, width, generator), thousandths / 1000  # no whole number of pixels
-
-
-def _curve(generator: torch.Generator) -> tuple[torch.Tensor]:
-    count = int(torch.randint(4, 12, (1,), generator=generator))
-    return (torch.rand(count, generator=generator) + 0.1,)
-
-
-def _two_maps(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """Maps related up or down, of unlike brightness and so little contrast that c1, c2 count."""
-    height, width = _size(generator)
-    a, noise = torch.rand(2, height, width, generator=generator)
-    related = a if torch.rand(1, generator=generator) < 0.5 else 1 - a
-    return 0.05 + 0.08 * a, 0.15 + 0.1 * (0.7 * related + 0.3 * noise)
-
-
-def _scores_and_draws(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    count = int(torch.randint(20, 40, (1,), generator=generator))
-    scores = torch.rand(count, generator=generator) ** 3
-    rounds = int(torch.randint(150, 250, (1,), generator=generator))
-    return scores, torch.randint(count, (rounds, count), generator=generator)
-
-
-# Other right ways, where they take more than a line
-
-
-def _rank_accuracy_by_sorting(heat: torch.Tensor, mask: torch.Tensor) -> float:
-    pairs = sorted(zip(heat.flatten().tolist(), mask.flatten().tolist(), strict=True), reverse=True)
-    count = sum(mask.flatten().tolist())
-    return sum(inside for _, inside in pairs[:count]) / count
-
-
-def _iou_by_drawing(a: Box, b: Box) -> float:
-    canvas = np.zeros((2, 32, 32), bool)
-    for layer, (left, top, right, bottom) in zip(canvas, (a, b), strict=True):
-        layer[top:bottom, left:right] = True
-    return (canvas[0] & canvas[1]).sum() / (canvas[0] | canvas[1]).sum()
-
-
-def _iou_by_sets(a: Box, b: Box) -> float:
-    first, second = ({(x, y) for x in range(c[0], c[2]) for y in range(c[1], c[3])} for c in (a, b))
-    return len(first & second) / len(first | second)
-
-
-def _iou_in_torch(a: Box, b: Box) -> torch.Tensor:
-    a, b = torch.tensor(a).double(), torch.tensor(b).double()
-    sides = (torch.minimum(a[2:], b[2:]) - torch.maximum(a[:2], b[:2])).clamp(min=0)
-    overlap = sides.prod()
-    return overlap / ((a[2:] - a[:2]).prod() + (b[2:] - b[:2]).prod() - overlap)
-
-
-def _delete_by_loop(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
-    out, mean = image.clone(), image.mean(dim=(1, 2))
-    order = heat.flatten().argsort(descending=True)[: int(share * heat.numel())]
-    for index in order.tolist():
-        row, column = divmod(index, heat.shape[1])
-        out[:, row, column] = mean
-    return out
-
-
-def _delete_by_threshold(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
-    count = int(share * heat.numel())
-    threshold = heat.flatten().sort(descending=True).values[count]
-    return torch.where(heat > threshold, image.mean((1, 2), keepdim=True), image)
-
-
-def _delete_in_numpy(image: torch.Tensor, heat: torch.Tensor, share: float) -> np.ndarray:
-    out = image.double().numpy().copy()
-    order = np.argsort(-heat.numpy().ravel())[: int(share * heat.numel())]
-    flat = out.reshape(len(out), -1)
-    flat[:, order] = image.double().numpy().mean(axis=(1, 2))[:, None]
-    return out
-
-
-def _area_by_loop(curve: torch.Tensor) -> float:
-    heights = curve.tolist()
-    step = 1 / (len(heights) - 1)
-    return sum(step * (left + right) / 2 for left, right in pairwise(heights))
-
-
-def _similarity_in_numpy(a: torch.Tensor, b: torch.Tensor) -> float:
-    x, y = a.double().numpy().ravel(), b.double().numpy().ravel()
-    (xx, xy), (_, yy) = np.cov(x, y, ddof=0)
-    light = (2 * x.mean() * y.mean() + 1e-4) / (x.mean() ** 2 + y.mean() ** 2 + 1e-4)
-    return light * (2 * xy + 9e-4) / (xx + yy + 9e-4)
-
-
-def _similarity_by_loop(a: torch.Tensor, b: torch.Tensor) -> float:
-    pairs = list(zip(a.double().flatten().tolist(), b.double().flatten().tolist(), strict=True))
-    mean_a, mean_b = sum(p for p, _ in pairs) / len(pairs), sum(q for _, q in pairs) / len(pairs)
-    variances = sum((p - mean_a) ** 2 + (q - mean_b) ** 2 for p, q in pairs) / len(pairs)
-    covariance = sum((p - mean_a) * (q - mean_b) for p, q in pairs) / len(pairs)
-    light = (2 * mean_a * mean_b + 0.0001) / (mean_a**2 + mean_b**2 + 0.0001)
-    return light * (2 * covariance + 0.0009) / (variances + 0.0009)
-
-
-def _similarity_by_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
-    maps = torch.stack([a.flatten(), b.flatten()]).double()
-    means = maps.mean(dim=1, keepdim=True)
-    light, moments = means @ means.T, (maps - means) @ (maps - means).T / maps.shape[1]
-    first = (2 * light[0, 1] + 1e-4) / (light.trace() + 1e-4)
-    return first * (2 * moments[0, 1] + 9e-4) / (moments.trace() + 9e-4)
-
-
-def _bootstrap_by_loop(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
-    means = [scores[draw].double().mean().item() for draw in draws]
-    return tuple(np.quantile(means, [0.025, 0.975]))
-
-
-# Wrong answers that take more than a line
-
-
 def _iou_of_sides(a: Box, b: Box, lowest: float) -> float:
     """Sides may be negative; their product is not below `lowest`."""
     sides = (min(a[2], b[2]) - max(a[0], b[0])), (min(a[3], b[3]) - max(a[1], b[1]))
     overlap = max(lowest, sides[0] * sides[1])
     return overlap / (_area(a) + _area(b) - overlap)
+
+
+BOX_IOU = Exercise(
+    name="trust.box_iou",
+    reference=box_iou,
+    cases=_two_boxes,
+    edges=(
+        ((0, 0, 2, 3), (5, 1, 7, 9)),
+        ((0, 0, 4, 3), (5, 5, 7, 9)),
+        ((1, 0, 8, 9), (3, 2, 6, 7)),
+        ((1, 2, 4, 6), (1, 2, 4, 6)),
+    ),
+    hints=(
+        "The intersection of two boxes is a box: where does it begin on the left, and where "
+        "does it end on the right? What if it ends before it begins?",
+        "width = min of the rights - max of the lefts, not below 0; the same downwards. The "
+        "union is both areas less what was counted twice.",
+        "return overlap / (area_a + area_b - ___)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda a, b: box_iou(a, b) / (1 + box_iou(a, b)),
+            "The overlap is counted twice in your union: subtract it once.",
+        ),
+        Mistake(
+            lambda a, b: 2 * box_iou(a, b) / (1 + box_iou(a, b)),
+            "That is Dice's coefficient, 2 · overlap / both areas; IoU divides by the union.",
+        ),
+        Mistake(
+            lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)),
+            "You have the overlap's area; divide it by the union's.",
+        ),
+        Mistake(
+            lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)) / _area(a),
+            "You divided by the first box alone; divide by the union of both.",
+        ),
+        Mistake(
+            lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)) / _area(b),
+            "You divided by the second box alone; divide by the union of both.",
+        ),
+        Mistake(
+            lambda a, b: box_iou(
+                (a[0], a[1], a[2] + 1, a[3] + 1), (b[0], b[1], b[2] + 1, b[3] + 1)
+            ),
+            "You counted right and bottom as inside; they are exclusive: width = right - left.",
+        ),
+        Mistake(
+            lambda a, b: _iou_of_sides(a, b, float("-inf")),
+            "Boxes that do not meet have no overlap: a width or height below 0 counts as 0.",
+        ),
+        Mistake(
+            lambda a, b: _iou_of_sides(a, b, 0),
+            "Two negative sides multiply to an area that is not there: raise each side to 0 "
+            "before you multiply.",
+        ),
+    ),
+)
+
+
+# delete_hottest
+
+
+def delete_hottest(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
+    """The image with its hottest pixels replaced by the image's mean colour.
+
+    image: float (C, H, W). heat: float (H, W), all values different. share: 0 to 1; of the H · W
+    pixels, int(share · H · W) go. Returns (C, H, W); the image handed in stays as it is.
+    """
+    count = int(share * heat.numel())
+    gone = torch.zeros(heat.numel(), dtype=torch.bool)
+    gone[heat.flatten().argsort(descending=True)[:count]] = True
+    mean = image.mean(dim=(1, 2), keepdim=True)
+    return torch.where(gone.reshape(heat.shape), mean, image)
+
+
+def _deletion(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
+    height, width = _size(generator)
+    image = torch.rand(3, height, width, generator=generator)
+    thousandths = 10 * int(torch.randint(30, 70, (1,), generator=generator)) + 3
+    return image, _heat(height, width, generator), thousandths / 1000  # no whole number of pixels
 
 
 def _delete_with(image: torch.Tensor, heat: torch.Tensor, share: float, fill: float):
@@ -270,6 +229,148 @@ def _delete_by_value(image: torch.Tensor, heat: torch.Tensor, share: float) -> t
     return torch.where(gone, image.mean(dim=(1, 2), keepdim=True), image)
 
 
+DELETE_HOTTEST = Exercise(
+    name="trust.delete_hottest",
+    reference=delete_hottest,
+    cases=_deletion,
+    hints=(
+        "Which pixels are the hottest share? Sort the flattened heat, or find the value that "
+        "just fails to be among them.",
+        "heat.flatten().argsort(descending=True)[:count] are their places. The mean colour is "
+        "image.mean(dim=(1, 2), keepdim=True), and torch.where chooses pixel by pixel.",
+        "return torch.where(gone.reshape(heat.shape), ___, image)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda image, heat, share: delete_hottest(image, -heat, share),
+            "You deleted the coldest pixels: argsort begins with the smallest value.",
+        ),
+        Mistake(
+            lambda image, heat, share: _delete_with(image, heat, share, 0.0),
+            "You painted the pixels black; asked is the image's mean colour. Black is a "
+            "colour that the network may read.",
+        ),
+        Mistake(
+            lambda image, heat, share: _delete_with(image, heat, share, image.mean().item()),
+            "You took one gray for all channels; each channel has its own mean.",
+        ),
+        Mistake(
+            _keep_hottest,
+            "You kept the hottest pixels and deleted the others: that is insertion's picture.",
+        ),
+        Mistake(
+            _delete_by_value,
+            "You deleted what is above a share of the maximum; asked is a share of the pixels.",
+        ),
+        Mistake(
+            lambda image, heat, share: delete_hottest(image, heat, share).mean(dim=0),
+            "The channels are gone: the picture keeps its shape (C, H, W).",
+        ),
+        Mistake(
+            lambda image, heat, share: _delete_count(image, heat, math.ceil, share),
+            "One pixel too many is gone: int(share · H · W) rounds down.",
+        ),
+        Mistake(
+            lambda image, heat, share: _delete_count(image, heat, round, share),
+            "You rounded the number of pixels to the nearest; int(share · H · W) rounds down.",
+        ),
+        Mistake(
+            lambda image, heat, share: torch.where(
+                heat > heat.quantile(1 - share), image.mean((1, 2), keepdim=True), image
+            ),
+            "A quantile lies between two pixels and may take one too many: sort, and take "
+            "int(share · H · W).",
+        ),
+    ),
+)
+
+
+# area
+
+
+def area(curve: torch.Tensor) -> float:
+    """Area under a curve whose evenly spaced points span 0 to 1, by the trapezoid rule.
+
+    curve: float (n,), n ≥ 2: the heights. Returns a number. (Petsiuk et al. 2018)
+    """
+    return ((curve[1:] + curve[:-1]) / 2).mean().item()
+
+
+def _curve(generator: torch.Generator) -> tuple[torch.Tensor]:
+    count = int(torch.randint(4, 12, (1,), generator=generator))
+    return (torch.rand(count, generator=generator) + 0.1,)
+
+
+AREA = Exercise(
+    name="trust.area",
+    reference=area,
+    cases=_curve,
+    hints=(
+        "Between two neighbouring points the curve is a slanted roof: a trapezoid. How wide "
+        "is each, if n points span 0 to 1?",
+        "(curve[1:] + curve[:-1]) / 2 are the n - 1 middle heights; each stands over a width "
+        "of 1 / (n - 1). torch.trapezoid knows this too.",
+        "return ((curve[1:] + curve[:-1]) / 2).___().item()",
+    ),
+    mistakes=(
+        Mistake(
+            lambda curve: curve.mean().item(),
+            "You averaged all points; the two at the ends count half.",
+        ),
+        Mistake(
+            lambda curve: curve.sum().item(),
+            "You summed the heights; each stands over a width of 1 / (n - 1).",
+        ),
+        Mistake(
+            lambda curve: torch.trapezoid(curve).item(),
+            "Your steps are 1 wide; n points that span 0 to 1 are 1 / (n - 1) apart.",
+        ),
+        Mistake(
+            lambda curve: torch.trapezoid(curve, dx=1 / len(curve)).item(),
+            "n points have n - 1 gaps between them: each is 1 / (n - 1) wide.",
+        ),
+        Mistake(
+            lambda curve: curve[:-1].mean().item(),
+            "You took the left end of each step; the trapezoid takes the mean of both ends.",
+        ),
+        Mistake(
+            lambda curve: curve[1:].mean().item(),
+            "You took the right end of each step; the trapezoid takes the mean of both ends.",
+        ),
+    ),
+)
+
+
+# similarity
+
+
+def similarity(a: torch.Tensor, b: torch.Tensor) -> float:
+    """Structural similarity (SSIM) of two maps, with one window over all of them.
+
+    a, b: float (h, w) in 0..1. Returns the number
+    (2 μ_a μ_b + c1) (2 σ_ab + c2) / ((μ_a² + μ_b² + c1) (σ_a² + σ_b² + c2)), with means μ,
+    variances σ² and covariance σ_ab over the h · w pixels (divided by h · w), c1 = 0.01² and
+    c2 = 0.03².
+    (Wang et al. 2004, equation 13)
+    """
+    c1, c2 = 0.01**2, 0.03**2
+    luminance = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
+    structure = (2 * _covariance(a, b) + c2) / (_covariance(a, a) + _covariance(b, b) + c2)
+    return (luminance * structure).item()
+
+
+def _covariance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    return ((a - a.mean()) * (b - b.mean())).mean()
+
+
+def _two_maps(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    """Maps related up or down, of unlike brightness and so little contrast that c1, c2 count."""
+    height, width = _size(generator)
+    a, noise = torch.rand(2, height, width, generator=generator)
+    related = a if torch.rand(1, generator=generator) < 0.5 else 1 - a
+    return 0.05 + 0.08 * a, 0.15 + 0.1 * (0.7 * related + 0.3 * noise)
+
+
 def _ssim(a: torch.Tensor, b: torch.Tensor, c1: float, c2: float, correction: int = 0) -> float:
     (aa, ab), (_, bb) = torch.cov(torch.stack([a.flatten(), b.flatten()]), correction=correction)
     light = (2 * a.mean() * b.mean() + c1) / (a.mean() ** 2 + b.mean() ** 2 + c1)
@@ -292,6 +393,74 @@ def _light(a: torch.Tensor, b: torch.Tensor) -> float:
     return ((2 * a.mean() * b.mean() + 1e-4) / (a.mean() ** 2 + b.mean() ** 2 + 1e-4)).item()
 
 
+SIMILARITY = Exercise(
+    name="trust.similarity",
+    reference=similarity,
+    cases=_two_maps,
+    edges=((torch.zeros(4, 5), torch.zeros(4, 5)),),
+    hints=(
+        "Five numbers are enough: two means, two variances, one covariance. Then it is the "
+        "formula.",
+        "((a - a.mean()) * (b - b.mean())).mean() is the covariance; with b = a it is the "
+        "variance.",
+        "structure = (2 * covariance + c2) / (variance_a + ___ + c2)",
+    ),
+    mistakes=(
+        Mistake(
+            lambda a, b: _ssim(a, b, 1e-4, 9e-4, correction=1),
+            "torch.var and torch.cov divide by n - 1 unless they are told correction=0; asked "
+            "is n, all pixels.",
+        ),
+        Mistake(
+            lambda a, b: torch.nan_to_num(torch.tensor(_ssim(a, b, 0, 0))).item(),
+            "You left out c1 and c2; without them maps of little contrast count too much.",
+        ),
+        Mistake(
+            lambda a, b: _ssim(a, b, 0.01, 0.03),
+            "Your constants are not squared: c1 = 0.01², c2 = 0.03².",
+        ),
+        Mistake(
+            _ssim_of_deviations,
+            "You divided by standard deviations; variances are asked, their squares.",
+        ),
+        Mistake(
+            _ssim_without_centring,
+            "Your covariance is the mean of a · b; subtract the means from the maps first.",
+        ),
+        Mistake(
+            lambda a, b: _ssim(a, b, 1e-4, 9e-4) / _light(a, b),
+            "You have the second factor alone; the one with the means is missing.",
+        ),
+        Mistake(
+            _light,
+            "You have the factor with the means alone; the one with the covariance is missing.",
+        ),
+    ),
+)
+
+
+# bootstrap_interval
+
+
+def bootstrap_interval(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
+    """The 95 % percentile interval of the mean of some scores.
+
+    scores: float (n,), one per image. draws: int64 (R, n): R times n numbers of images, drawn with
+    replacement. Returns (low, high): the 2.5 % and 97.5 % quantiles of the R means, interpolated
+    as torch.quantile and numpy.quantile do.
+    (Efron and Tibshirani 1993)
+    """
+    means = scores[draws].mean(dim=1)
+    return means.quantile(0.025).item(), means.quantile(0.975).item()
+
+
+def _scores_and_draws(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+    count = int(torch.randint(20, 40, (1,), generator=generator))
+    scores = torch.rand(count, generator=generator) ** 3
+    rounds = int(torch.randint(150, 250, (1,), generator=generator))
+    return scores, torch.randint(count, (rounds, count), generator=generator)
+
+
 def _quantiles_of_scores(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
     return scores.quantile(0.025).item(), scores.quantile(0.975).item()
 
@@ -306,322 +475,56 @@ def _deviation_of_means(scores: torch.Tensor, draws: torch.Tensor) -> tuple[floa
     return (means.mean() - means.std()).item(), (means.mean() + means.std()).item()
 
 
-EXERCISES = (
-    Exercise(
-        name="trust.rank_accuracy",
-        reference=rank_accuracy,
-        cases=_heat_and_mask,
-        hints=(
-            "How many pixels has the mask? Take as many of the hottest ones and see how many of "
-            "them lie inside.",
-            "heat.flatten().topk(n).indices are the places of the n hottest pixels; use them to "
-            "look into mask.flatten().",
-            "return mask.flatten()[___].float().mean().item()",
-        ),
-        mistakes=(
-            Mistake(
-                lambda heat, mask: (heat[mask].sum() / heat.sum()).item(),
-                "You computed a share of the heat (mass). Rank accuracy counts pixels; how hot "
-                "they are does not matter.",
-            ),
-            Mistake(
-                lambda heat, mask: float(mask.flatten()[heat.argmax()]),
-                "You looked at the hottest pixel only: that is the pointing game.",
-            ),
-            Mistake(
-                lambda heat, mask: mask.float().mean().item(),
-                "You have the mask's share of the picture: what a map that knows nothing scores.",
-            ),
-            Mistake(
-                lambda heat, mask: rank_accuracy(-heat, mask),
-                "You took the coldest pixels: topk finds the largest values, argsort begins with "
-                "the smallest.",
-            ),
-            Mistake(
-                lambda heat, mask: rank_accuracy(heat, mask) * int(mask.sum()),
-                "You counted the pixels; divide by how many pixels the mask has.",
-            ),
-            Mistake(
-                lambda heat, mask: rank_accuracy(heat, mask) * int(mask.sum()) / mask.numel(),
-                "You divided by all pixels of the picture; divide by those of the mask.",
-            ),
-            Mistake(
-                lambda heat, mask: ((heat > heat.mean()) & mask).sum().item() / int(mask.sum()),
-                "You took all pixels above the mean; take exactly as many as the mask has.",
-            ),
-        ),
-        spellings=(
-            _rank_accuracy_by_sorting,
-            lambda heat, mask: (
-                mask.flatten()[heat.flatten().argsort(descending=True)[: mask.sum()]]
-                .double()
-                .mean()
-            ),
-            lambda heat, mask: (
-                ((heat >= heat.flatten().sort().values[-int(mask.sum())]) & mask).sum() / mask.sum()
-            ),
-        ),
+BOOTSTRAP_INTERVAL = Exercise(
+    name="trust.bootstrap_interval",
+    reference=bootstrap_interval,
+    cases=_scores_and_draws,
+    tolerance=1e-3,
+    hints=(
+        "Each row of draws is a test set as it might have been. What is the mean score on it?",
+        "scores[draws] has the shape (R, n); the mean over its last axis gives R means, and "
+        "quantile finds the two that cut off 2.5 % at each end.",
+        "return means.quantile(0.025).item(), means.quantile(___).item()",
     ),
-    Exercise(
-        name="trust.box_iou",
-        reference=box_iou,
-        cases=_two_boxes,
-        edges=(
-            ((0, 0, 2, 3), (5, 1, 7, 9)),
-            ((0, 0, 4, 3), (5, 5, 7, 9)),
-            ((1, 0, 8, 9), (3, 2, 6, 7)),
-            ((1, 2, 4, 6), (1, 2, 4, 6)),
+    mistakes=(
+        Mistake(
+            _quantiles_of_scores,
+            "These are quantiles of the scores: how much images differ. Asked is how much the "
+            "mean would: take the mean of each draw first.",
         ),
-        hints=(
-            "The intersection of two boxes is a box: where does it begin on the left, and where "
-            "does it end on the right? What if it ends before it begins?",
-            "width = min of the rights - max of the lefts, not below 0; the same downwards. The "
-            "union is both areas less what was counted twice.",
-            "return overlap / (area_a + area_b - ___)",
+        Mistake(
+            lambda scores, draws: tuple(
+                scores[draws].mean(dim=0)[:200].quantile(q).item() for q in (0.025, 0.975)
+            ),
+            "You averaged over the draws; average each draw over its images, the last axis.",
         ),
-        mistakes=(
-            Mistake(
-                lambda a, b: box_iou(a, b) / (1 + box_iou(a, b)),
-                "The overlap is counted twice in your union: subtract it once.",
-            ),
-            Mistake(
-                lambda a, b: 2 * box_iou(a, b) / (1 + box_iou(a, b)),
-                "That is Dice's coefficient, 2 · overlap / both areas; IoU divides by the union.",
-            ),
-            Mistake(
-                lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)),
-                "You have the overlap's area; divide it by the union's.",
-            ),
-            Mistake(
-                lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)) / _area(a),
-                "You divided by the first box alone; divide by the union of both.",
-            ),
-            Mistake(
-                lambda a, b: box_iou(a, b) * (_area(a) + _area(b)) / (1 + box_iou(a, b)) / _area(b),
-                "You divided by the second box alone; divide by the union of both.",
-            ),
-            Mistake(
-                lambda a, b: box_iou(
-                    (a[0], a[1], a[2] + 1, a[3] + 1), (b[0], b[1], b[2] + 1, b[3] + 1)
-                ),
-                "You counted right and bottom as inside; they are exclusive: width = right - left.",
-            ),
-            Mistake(
-                lambda a, b: _iou_of_sides(a, b, float("-inf")),
-                "Boxes that do not meet have no overlap: a width or height below 0 counts as 0.",
-            ),
-            Mistake(
-                lambda a, b: _iou_of_sides(a, b, 0),
-                "Two negative sides multiply to an area that is not there: raise each side to 0 "
-                "before you multiply.",
-            ),
+        Mistake(
+            _deviation_of_means,
+            "One standard deviation to each side covers about 68 %; asked is the 95 % interval "
+            "by quantiles.",
         ),
-        spellings=(_iou_by_drawing, _iou_by_sets, _iou_in_torch),
-    ),
-    Exercise(
-        name="trust.delete_hottest",
-        reference=delete_hottest,
-        cases=_deletion,
-        hints=(
-            "Which pixels are the hottest share? Sort the flattened heat, or find the value that "
-            "just fails to be among them.",
-            "heat.flatten().argsort(descending=True)[:count] are their places. The mean colour is "
-            "image.mean(dim=(1, 2), keepdim=True), and torch.where chooses pixel by pixel.",
-            "return torch.where(gone.reshape(heat.shape), ___, image)",
+        Mistake(
+            lambda scores, draws: tuple(
+                scores[draws].mean(dim=1).quantile(q).item() for q in (0.05, 0.95)
+            ),
+            "That cuts off 5 % at each end and leaves 90 %; cut off 2.5 % at each.",
         ),
-        mistakes=(
-            Mistake(
-                lambda image, heat, share: delete_hottest(image, -heat, share),
-                "You deleted the coldest pixels: argsort begins with the smallest value.",
+        Mistake(
+            lambda scores, draws: tuple(
+                scores[draws].mean(dim=1).quantile(q).item() for q in (0.975, 0.025)
             ),
-            Mistake(
-                lambda image, heat, share: _delete_with(image, heat, share, 0.0),
-                "You painted the pixels black; asked is the image's mean colour. Black is a "
-                "colour that the network may read.",
-            ),
-            Mistake(
-                lambda image, heat, share: _delete_with(image, heat, share, image.mean().item()),
-                "You took one gray for all channels; each channel has its own mean.",
-            ),
-            Mistake(
-                _keep_hottest,
-                "You kept the hottest pixels and deleted the others: that is insertion's picture.",
-            ),
-            Mistake(
-                _delete_by_value,
-                "You deleted what is above a share of the maximum; asked is a share of the pixels.",
-            ),
-            Mistake(
-                lambda image, heat, share: delete_hottest(image, heat, share).mean(dim=0),
-                "The channels are gone: the picture keeps its shape (C, H, W).",
-            ),
-            Mistake(
-                lambda image, heat, share: _delete_count(image, heat, math.ceil, share),
-                "One pixel too many is gone: int(share · H · W) rounds down.",
-            ),
-            Mistake(
-                lambda image, heat, share: _delete_count(image, heat, round, share),
-                "You rounded the number of pixels to the nearest; int(share · H · W) rounds down.",
-            ),
-            Mistake(
-                lambda image, heat, share: torch.where(
-                    heat > heat.quantile(1 - share), image.mean((1, 2), keepdim=True), image
-                ),
-                "A quantile lies between two pixels and may take one too many: sort, and take "
-                "int(share · H · W).",
-            ),
+            "Low and high are swapped.",
         ),
-        spellings=(_delete_by_loop, _delete_by_threshold, _delete_in_numpy),
-    ),
-    Exercise(
-        name="trust.area",
-        reference=area,
-        cases=_curve,
-        hints=(
-            "Between two neighbouring points the curve is a slanted roof: a trapezoid. How wide "
-            "is each, if n points span 0 to 1?",
-            "(curve[1:] + curve[:-1]) / 2 are the n - 1 middle heights; each stands over a width "
-            "of 1 / (n - 1). torch.trapezoid knows this too.",
-            "return ((curve[1:] + curve[:-1]) / 2).___().item()",
-        ),
-        mistakes=(
-            Mistake(
-                lambda curve: curve.mean().item(),
-                "You averaged all points; the two at the ends count half.",
-            ),
-            Mistake(
-                lambda curve: curve.sum().item(),
-                "You summed the heights; each stands over a width of 1 / (n - 1).",
-            ),
-            Mistake(
-                lambda curve: torch.trapezoid(curve).item(),
-                "Your steps are 1 wide; n points that span 0 to 1 are 1 / (n - 1) apart.",
-            ),
-            Mistake(
-                lambda curve: torch.trapezoid(curve, dx=1 / len(curve)).item(),
-                "n points have n - 1 gaps between them: each is 1 / (n - 1) wide.",
-            ),
-            Mistake(
-                lambda curve: curve[:-1].mean().item(),
-                "You took the left end of each step; the trapezoid takes the mean of both ends.",
-            ),
-            Mistake(
-                lambda curve: curve[1:].mean().item(),
-                "You took the right end of each step; the trapezoid takes the mean of both ends.",
-            ),
-        ),
-        spellings=(
-            _area_by_loop,
-            lambda curve: torch.trapezoid(curve.double(), dx=1 / (len(curve) - 1)),
-            lambda curve: np.trapezoid(curve.numpy(), np.linspace(0, 1, len(curve))),
-            lambda curve: (curve.sum() - (curve[0] + curve[-1]) / 2) / (len(curve) - 1),
-        ),
-    ),
-    Exercise(
-        name="trust.similarity",
-        reference=similarity,
-        cases=_two_maps,
-        edges=((torch.zeros(4, 5), torch.zeros(4, 5)),),
-        hints=(
-            "Five numbers are enough: two means, two variances, one covariance. Then it is the "
-            "formula.",
-            "((a - a.mean()) * (b - b.mean())).mean() is the covariance; with b = a it is the "
-            "variance.",
-            "structure = (2 * covariance + c2) / (variance_a + ___ + c2)",
-        ),
-        mistakes=(
-            Mistake(
-                lambda a, b: _ssim(a, b, 1e-4, 9e-4, correction=1),
-                "torch.var and torch.cov divide by n - 1 unless they are told correction=0; asked "
-                "is n, all pixels.",
-            ),
-            Mistake(
-                lambda a, b: torch.nan_to_num(torch.tensor(_ssim(a, b, 0, 0))).item(),
-                "You left out c1 and c2; without them maps of little contrast count too much.",
-            ),
-            Mistake(
-                lambda a, b: _ssim(a, b, 0.01, 0.03),
-                "Your constants are not squared: c1 = 0.01², c2 = 0.03².",
-            ),
-            Mistake(
-                _ssim_of_deviations,
-                "You divided by standard deviations; variances are asked, their squares.",
-            ),
-            Mistake(
-                _ssim_without_centring,
-                "Your covariance is the mean of a · b; subtract the means from the maps first.",
-            ),
-            Mistake(
-                lambda a, b: _ssim(a, b, 1e-4, 9e-4) / _light(a, b),
-                "You have the second factor alone; the one with the means is missing.",
-            ),
-            Mistake(
-                _light,
-                "You have the factor with the means alone; the one with the covariance is missing.",
-            ),
-        ),
-        spellings=(_similarity_in_numpy, _similarity_by_loop, _similarity_by_matmul),
-    ),
-    Exercise(
-        name="trust.bootstrap_interval",
-        reference=bootstrap_interval,
-        cases=_scores_and_draws,
-        tolerance=1e-3,
-        hints=(
-            "Each row of draws is a test set as it might have been. What is the mean score on it?",
-            "scores[draws] has the shape (R, n); the mean over its last axis gives R means, and "
-            "quantile finds the two that cut off 2.5 % at each end.",
-            "return means.quantile(0.025).item(), means.quantile(___).item()",
-        ),
-        mistakes=(
-            Mistake(
-                _quantiles_of_scores,
-                "These are quantiles of the scores: how much images differ. Asked is how much the "
-                "mean would: take the mean of each draw first.",
-            ),
-            Mistake(
-                lambda scores, draws: tuple(
-                    scores[draws].mean(dim=0)[:200].quantile(q).item() for q in (0.025, 0.975)
-                ),
-                "You averaged over the draws; average each draw over its images, the last axis.",
-            ),
-            Mistake(
-                _deviation_of_means,
-                "One standard deviation to each side covers about 68 %; asked is the 95 % interval "
-                "by quantiles.",
-            ),
-            Mistake(
-                lambda scores, draws: tuple(
-                    scores[draws].mean(dim=1).quantile(q).item() for q in (0.05, 0.95)
-                ),
-                "That cuts off 5 % at each end and leaves 90 %; cut off 2.5 % at each.",
-            ),
-            Mistake(
-                lambda scores, draws: tuple(
-                    scores[draws].mean(dim=1).quantile(q).item() for q in (0.975, 0.025)
-                ),
-                "Low and high are swapped.",
-            ),
-            Mistake(
-                lambda scores, draws: (
-                    scores[draws].mean(dim=1).min().item(),
-                    scores[draws].mean(dim=1).max().item(),
-                ),
-                "Smallest and largest mean grow apart the more you draw; asked are quantiles.",
-            ),
-            Mistake(
-                _sorted_means,
-                "You picked two of the sorted means; a quantile may lie between two of them.",
-            ),
-        ),
-        spellings=(
-            _bootstrap_by_loop,
+        Mistake(
             lambda scores, draws: (
-                scores[draws].double().mean(1).quantile(torch.tensor([0.025, 0.975]).double())
+                scores[draws].mean(dim=1).min().item(),
+                scores[draws].mean(dim=1).max().item(),
             ),
-            lambda scores, draws: np.percentile(
-                scores.numpy()[draws.numpy()].mean(axis=1), [2.5, 97.5]
-            ),
+            "Smallest and largest mean grow apart the more you draw; asked are quantiles.",
+        ),
+        Mistake(
+            _sorted_means,
+            "You picked two of the sorted means; a quantile may lie between two of them.",
         ),
     ),
 )

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 
 from ._engine import Exercise, Mistake
+
+# brightest
 
 
 def brightest(heat: torch.Tensor) -> tuple[int, int]:
@@ -24,62 +25,44 @@ def _heat(generator: torch.Generator) -> tuple[torch.Tensor]:
     return (heat / 4,)
 
 
-def _loop(heat: torch.Tensor) -> tuple[int, int]:
-    best = (0, 0)
-    for row in range(heat.shape[0]):
-        for column in range(heat.shape[1]):
-            if heat[row, column] > heat[best]:
-                best = (row, column)
-    return best
-
-
-EXERCISES = (
-    Exercise(
-        name="welcome.brightest",
-        reference=brightest,
-        cases=_heat,
-        hints=(
-            "heat.argmax() counts the cells one after the other, row by row, from 0.",
-            "How many full rows fit before that cell, and how many cells are left over? The "
-            "number of cells in a row is heat.shape[1]; divmod divides and keeps the rest.",
-            "return divmod(int(heat.argmax()), heat.shape[___])",
+BRIGHTEST = Exercise(
+    name="welcome.brightest",
+    reference=brightest,
+    cases=_heat,
+    hints=(
+        "heat.argmax() counts the cells one after the other, row by row, from 0.",
+        "How many full rows fit before that cell, and how many cells are left over? The "
+        "number of cells in a row is heat.shape[1]; divmod divides and keeps the rest.",
+        "return divmod(int(heat.argmax()), heat.shape[___])",
+    ),
+    mistakes=(
+        Mistake(
+            lambda heat: divmod(int(heat.argmax()), heat.shape[1])[::-1],
+            "You gave (column, row): the row comes first.",
         ),
-        mistakes=(
-            Mistake(
-                lambda heat: divmod(int(heat.argmax()), heat.shape[1])[::-1],
-                "You gave (column, row): the row comes first.",
-            ),
-            Mistake(
-                lambda heat: divmod(int(heat.argmin()), heat.shape[1]),
-                "You found the coldest cell; the hottest one is asked.",
-            ),
-            Mistake(
-                lambda heat: divmod(int(heat.abs().argmax()), heat.shape[1]),
-                "You took the value that is farthest from zero: a strongly negative one is cold.",
-            ),
-            Mistake(
-                lambda heat: divmod(int(heat.argmax()), heat.shape[0]),
-                "You divided by the number of rows; a row has heat.shape[1] cells.",
-            ),
-            Mistake(
-                lambda heat: tuple(i + 1 for i in divmod(int(heat.argmax()), heat.shape[1])),
-                "You count from 1; rows and columns are counted from 0.",
-            ),
-            Mistake(
-                lambda heat: int(heat.argmax()),
-                "You gave the cell's number, counted row by row: turn it into a row and a column.",
-            ),
-            Mistake(
-                lambda heat: heat.max(),
-                "You gave the largest value; asked is where it stands.",
-            ),
+        Mistake(
+            lambda heat: divmod(int(heat.argmin()), heat.shape[1]),
+            "You found the coldest cell; the hottest one is asked.",
         ),
-        spellings=(
-            _loop,
-            lambda heat: (heat == heat.max()).nonzero()[0],
-            lambda heat: np.unravel_index(np.argmax(heat.double().numpy()), heat.shape),
-            lambda heat: [int(heat.amax(1).argmax()), int(heat.amax(0).argmax())],
-            lambda heat: torch.unravel_index(heat.argmax(), heat.shape),
+        Mistake(
+            lambda heat: divmod(int(heat.abs().argmax()), heat.shape[1]),
+            "You took the value that is farthest from zero: a strongly negative one is cold.",
+        ),
+        Mistake(
+            lambda heat: divmod(int(heat.argmax()), heat.shape[0]),
+            "You divided by the number of rows; a row has heat.shape[1] cells.",
+        ),
+        Mistake(
+            lambda heat: tuple(i + 1 for i in divmod(int(heat.argmax()), heat.shape[1])),
+            "You count from 1; rows and columns are counted from 0.",
+        ),
+        Mistake(
+            lambda heat: int(heat.argmax()),
+            "You gave the cell's number, counted row by row: turn it into a row and a column.",
+        ),
+        Mistake(
+            lambda heat: heat.max(),
+            "You gave the largest value; asked is where it stands.",
         ),
     ),
 )

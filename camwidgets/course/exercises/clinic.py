@@ -1,0 +1,485 @@
+"""Exercises of the clinic: six broken programs, each to be repaired."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from functools import partial
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ._engine import Exercise, Mistake
+from .grad_cam import (
+    _LOSS_SAYS,
+    _ONE_IMAGE,
+    _capture,
+    _everything,
+    _features_alpha,
+    _first_image,
+    _logits,
+    _loss,
+    _mean_over_images,
+    _net_layer_class,
+    _run_with_hook,
+    _sizes,
+    _softmaxed,
+    _summed_in_a_loop,
+    features_and_gradient,
+    heat_map,
+)
+
+# features_at
+
+
+def features_at(model: nn.Module, images: Tensor, layer: str) -> Tensor:
+    """What the layer of exactly this name gives.
+
+    images: float (N, C, H, W). layer: a name. Returns (N, K, h, w).
+    """
+    return _run_with_hook(model, images, layer)[0].detach()
+
+
+def _net_layer(generator: torch.Generator) -> tuple:
+    return _net_layer_class(generator)[:3]
+
+
+def _substring_match(model: nn.Module, images: Tensor, layer: str) -> Tensor:
+    found = [name for name, _ in model.named_modules() if layer in name]
+    return features_at(model, images, found[-1])
+
+
+def _prefix_match(model: nn.Module, images: Tensor, layer: str) -> Tensor:
+    """The first name that the wanted one begins with."""
+    found = [name for name, _ in model.named_children() if layer.startswith(name)]
+    return features_at(model, images, found[0])
+
+
+def _walk(model: nn.Module, images: Tensor, layer: str) -> Tensor:
+    x = images
+    for name, module in model.named_children():
+        x = module(x)
+        if name == layer:
+            return x
+    raise AssertionError("the layer is there")
+
+
+FEATURES_AT = Exercise(
+    name="clinic.features_at",
+    reference=features_at,
+    cases=_net_layer,
+    hints=(
+        'Two faults. The first name of named_modules() is "", the whole model, and what '
+        "forward() does between two layers no walk can see. And which names does `in` match?",
+        "Let the model run itself, with a forward hook on the one module whose name equals layer.",
+        "hook = model.get_submodule(___).register_forward_hook(lambda m, i, o: kept.append(o))",
+    ),
+    mistakes=(
+        Mistake(
+            _substring_match,
+            "You kept a later layer: `layer in name` also matches longer names. Ask for equality.",
+        ),
+        Mistake(
+            _prefix_match,
+            "You kept an earlier layer: its name is where yours begins. Ask for equality.",
+        ),
+        Mistake(
+            _walk,
+            "You walked from child to child: what forward() does between two layers is "
+            "missing. Let the model run and listen with a hook.",
+        ),
+        Mistake(
+            lambda model, images, layer: _run_with_hook(model, images, layer, keep_input=True)[0],
+            "Your hook kept the layer's input; its output is the third argument.",
+        ),
+        Mistake(
+            lambda model, images, layer: model(images),
+            "That is the model's output, the first thing that named_modules() gives.",
+        ),
+        Mistake(
+            lambda model, images, layer: features_at(model, images, layer)[:1],
+            "Only the first image's features came back; keep the whole batch.",
+        ),
+    ),
+)
+
+
+# gradient_at
+
+
+def gradient_at(model: nn.Module, images: Tensor, layer: str, target: int) -> Tensor:
+    """Gradient of the logit of class `target` with respect to a layer's output.
+
+    images: float (N, C, H, W). layer: a name. target: a class. Returns (N, K, h, w).
+    """
+    return features_and_gradient(model, images, layer, target)[1]
+
+
+def _first_call() -> tuple:
+    """The arguments of the first trial of `gradient_at`."""
+    return GRADIENT_AT.arguments(0)
+
+
+GRADIENT_AT = Exercise(
+    name="clinic.gradient_at",
+    reference=gradient_at,
+    cases=_net_layer_class,
+    hints=(
+        "When does a backward hook fire, and does that ever happen here? And at the second "
+        "call: what else is in the list?",
+        "Call backward() on the summed logits of class target. Keep the list inside the "
+        "function and remove the hook.",
+        "output[:, target].sum().___()",
+    ),
+    mistakes=(
+        Mistake(
+            lambda *arguments: gradient_at(*_first_call()),
+            "Every call gives the first call's gradient: the list outside the function still "
+            "holds it. Make the list inside.",
+        ),
+        Mistake(
+            lambda *arguments: _capture(_everything)(*arguments)[1],
+            "You went backward from all logits together: which class was asked?",
+        ),
+        Mistake(
+            lambda *arguments: _capture(_softmaxed)(*arguments)[1],
+            "You went backward from the softmax; take the logit, before it.",
+        ),
+        Mistake(
+            lambda *arguments: _capture(_first_image)(*arguments)[1],
+            "Only the first image has a gradient: sum the logits of class target over the images.",
+        ),
+        Mistake(
+            lambda *arguments: _capture(_mean_over_images)(*arguments)[1],
+            "You averaged the logits over the images: each gradient is divided by N. Sum them.",
+        ),
+        Mistake(lambda *arguments: _capture(_loss)(*arguments)[1], _LOSS_SAYS),
+        Mistake(
+            lambda *arguments: _capture(_logits, keep_input=True)(*arguments)[1],
+            "You kept grad_input, the gradient that leaves the layer backwards; grad_output "
+            "is the third argument.",
+        ),
+    ),
+)
+
+
+# weighted_sum
+
+
+def weighted_sum(features: Tensor, alpha: Tensor) -> Tensor:
+    """Each image's weighted sum of its feature maps, signed.
+
+    features: float (N, K, h, w). alpha: (N, K). Returns (N, h, w).
+    """
+    return torch.einsum("nk,nkij->nij", alpha, features)
+
+
+def _batch_alpha(generator: torch.Generator) -> tuple:
+    n, k, h, w = _sizes(generator, (2, 4), (5, 6), (3, 4), (7, 8))
+    features = torch.randn(n, k, h, w, generator=generator)
+    return features, torch.randn(n, k, generator=generator)
+
+
+def _scrambled_bmm(features: Tensor, alpha: Tensor) -> Tensor:
+    n, k, h, w = features.shape
+    return torch.bmm(features.reshape(n, h * w, k), alpha[..., None]).reshape(n, h, w)
+
+
+WEIGHTED_SUM = Exercise(
+    name="clinic.weighted_sum",
+    reference=weighted_sum,
+    cases=_batch_alpha,
+    hints=(
+        "bmm multiplies (N, a, b) by (N, b, c). Which shapes are given?",
+        "einsum takes the shapes as they are: write the letters of each axis. For bmm, alpha "
+        "is (N, 1, K) and the maps are (N, K, h·w).",
+        'return torch.einsum("nk,___->nij", alpha, features)',
+    ),
+    mistakes=(
+        Mistake(
+            _scrambled_bmm,
+            "The shapes fit, the numbers do not: reshape does not swap axes. Flatten the "
+            "positions, keep K before them.",
+        ),
+        Mistake(
+            lambda features, alpha: weighted_sum(features, alpha[:1].expand_as(alpha)),
+            "You used the first image's weights for all images.",
+        ),
+        Mistake(
+            lambda features, alpha: weighted_sum(features, alpha).relu(),
+            "The signed sum is asked here, without ReLU.",
+        ),
+        Mistake(
+            lambda features, alpha: weighted_sum(features, alpha).flatten(1),
+            "The positions are still in one row: give them back their shape (h, w).",
+        ),
+        Mistake(
+            lambda features, alpha: weighted_sum(features, alpha)[:, None],
+            "The axis of length 1 that bmm needed is still there: take it away again.",
+        ),
+        Mistake(
+            lambda features, alpha: (alpha[..., None, None] * features).mean(1),
+            "You averaged over the feature maps; a sum is asked.",
+        ),
+        Mistake(
+            lambda features, alpha: weighted_sum(features, alpha).sum(0),
+            "The maps of all images came out as one: each image keeps its own.",
+        ),
+    ),
+)
+
+
+# top_class_maps
+
+
+def top_class_maps(features: Tensor, weight: Tensor, output: Tensor) -> Tensor:
+    """Each image's map for its own top class, signed.
+
+    features: float (N, K, h, w). weight: (classes, K). output: logits (N, classes).
+    Returns (N, h, w), for a batch of one image too.
+    """
+    return weighted_sum(features, weight[output.argmax(dim=1)])
+
+
+def _batch_weight_output(generator: torch.Generator) -> tuple:
+    n, k, h, w, classes = _sizes(generator, (3, 5), (3, 4), (3, 4), (5, 7), (4, 6))
+    output = torch.randn(n, classes, generator=generator)
+    output[0, 1], output[1, 2] = 9.0, 9.0  # the top classes differ within every batch
+    return (
+        torch.randn(n, k, h, w, generator=generator),
+        torch.randn(classes, k, generator=generator),
+        output,
+    )
+
+
+TOP_CLASS_MAPS = Exercise(
+    name="clinic.top_class_maps",
+    reference=top_class_maps,
+    cases=_batch_weight_output,
+    edges=(
+        (
+            _ONE_IMAGE - 1,
+            torch.tensor([[0.5, -1.0], [1.5, 2.0], [-0.5, 0.3]]),
+            torch.tensor([[0.2, 1.3, -0.4]]),
+        ),
+    ),
+    hints=(
+        "Try it in your head on a batch of three, then on a batch of one: which line looks at "
+        "one image only, and which line drops an axis?",
+        "argmax(dim=1) has one class per image already: weight[classes] is then (N, K). And "
+        "no squeeze().",
+        'return torch.einsum("nk,nkij->nij", weight[output.argmax(dim=___)], features)',
+    ),
+    mistakes=(
+        Mistake(
+            lambda features, weight, output: torch.einsum(
+                "k,nkij->nij", weight[output.argmax(1)[0]], features
+            ).squeeze(),
+            "Every image gets the first image's class: give each its own. Then try a batch of one.",
+        ),
+        Mistake(
+            lambda features, weight, output: top_class_maps(features, weight, output).squeeze(),
+            "Right for many images; for a batch of one, squeeze() still eats the batch.",
+        ),
+        Mistake(
+            lambda features, weight, output: torch.einsum(
+                "k,nkij->nij", weight[output.sum(0).argmax()], features
+            ),
+            "You took one class for the whole batch, the one with the largest summed logit: "
+            "give each image its own.",
+        ),
+        Mistake(
+            lambda features, weight, output: weighted_sum(features, weight[output.argmin(dim=1)]),
+            "That is the class with the lowest logit.",
+        ),
+        Mistake(
+            lambda features, weight, output: top_class_maps(features, weight, output).relu(),
+            "The signed map is asked here, without ReLU.",
+        ),
+        Mistake(
+            lambda features, weight, output: torch.einsum("ck,nkij->ncij", weight, features),
+            "You have the maps of every class; choose each image's top class.",
+        ),
+    ),
+)
+
+
+# accumulate
+
+
+def accumulate(features: Tensor, alpha: Tensor) -> Tensor:
+    """The Grad-CAM map, divided by its maximum; a blank map stays blank.
+
+    features: float (K, h, w). alpha: (K,). Returns (h, w), from 0 to 1.
+    """
+    heat = heat_map(features, alpha)
+    return heat / heat.max() if heat.max() > 0 else heat
+
+
+def _from_ones(features: Tensor, alpha: Tensor) -> np.ndarray:
+    heat = np.ones(features.shape[1:], dtype=np.float32)
+    for k in range(len(features)):
+        heat += alpha[k].item() * features[k].numpy()
+    heat = np.maximum(heat, 0)
+    with np.errstate(invalid="ignore"):
+        return heat / heat.max()
+
+
+def _with_epsilon(features: Tensor, alpha: Tensor, epsilon: float) -> Tensor:
+    heat = heat_map(features, alpha)
+    return heat / (heat.max() + epsilon)
+
+
+def _unguarded(features: Tensor, alpha: Tensor) -> Tensor:
+    heat = heat_map(features, alpha)
+    return heat / heat.max()
+
+
+def _min_max(features: Tensor, alpha: Tensor) -> Tensor:
+    heat = _summed_in_a_loop(features, alpha)
+    span = heat.max() - heat.min()
+    return (heat - heat.min()) / span if span > 0 else torch.zeros_like(heat)
+
+
+def _share_of_sum(features: Tensor, alpha: Tensor) -> Tensor:
+    heat = heat_map(features, alpha)
+    return heat / heat.sum() if heat.sum() > 0 else heat
+
+
+ACCUMULATE = Exercise(
+    name="clinic.accumulate",
+    reference=accumulate,
+    cases=_features_alpha,
+    edges=(
+        (torch.ones(2, 3, 4), torch.tensor([-1.0, -2.0])),
+        (torch.arange(24.0).reshape(2, 3, 4), torch.tensor([1e-10, 1e-10])),
+    ),
+    hints=(
+        "With which value must a sum begin? And what is 0 / 0?",
+        "Begin with zeros. Divide only if the maximum is positive; add no small number to the "
+        "divisor, it would fade maps that are small.",
+        "return heat / heat.max() if heat.max() > ___ else heat",
+    ),
+    mistakes=(
+        Mistake(
+            _from_ones,
+            "The sum begins with ones, so every position gets evidence that nothing gave it. "
+            "Begin with zeros; then think of a blank map.",
+        ),
+        Mistake(
+            _unguarded,
+            "A blank map becomes NaN: 0 / 0. Divide only if the maximum is positive.",
+        ),
+        *(
+            Mistake(
+                partial(_with_epsilon, epsilon=epsilon),
+                f"You added {epsilon:g} to the divisor: a map whose peak is as small fades. "
+                "Divide by the maximum itself, if it is positive.",
+            )
+            for epsilon in (1e-6, 1e-7, 1e-8, 1e-10)
+        ),
+        Mistake(
+            _min_max,
+            "You moved the minimum to 0: evidence against the class now counts as evidence.",
+        ),
+        Mistake(
+            _share_of_sum,
+            "You divided by the sum; here the hottest position is to be 1.",
+        ),
+        Mistake(
+            heat_map,
+            "The map itself is right; divide it by its maximum.",
+        ),
+    ),
+)
+
+
+# steady_scores
+
+
+def steady_scores(model: nn.Module, images: Tensor) -> Tensor:
+    """The logits, whatever else is in the batch and whichever mode the model is in.
+
+    images: float (N, C, H, W). Returns (N, classes). The model keeps its statistics.
+    """
+    was_training = model.training
+    model.eval()
+    with torch.no_grad():
+        output = model(images)
+    model.train(was_training)
+    return output
+
+
+def _normalised_net(generator: torch.Generator) -> tuple:
+    """A network in train mode whose stored statistics are not those of the batch."""
+    n, k, classes, height, width = _sizes(generator, (2, 4), (3, 5), (3, 5), (4, 6), (7, 9))
+    model = nn.Sequential(
+        OrderedDict(
+            conv=nn.Conv2d(3, k, 3),
+            norm=nn.BatchNorm2d(k),
+            relu=nn.ReLU(),
+            pool=nn.AdaptiveAvgPool2d(1),
+            flat=nn.Flatten(),
+            head=nn.Linear(k, classes),
+        )
+    )
+    model.norm.running_mean = torch.randn(k, generator=generator)
+    model.norm.running_var = 0.1 + torch.rand(k, generator=generator)
+    return model, torch.randn(n, 3, height, width, generator=generator)
+
+
+def _scores_one_by_one(model: nn.Module, images: Tensor) -> Tensor:
+    return torch.cat([model(image[None]) for image in images])
+
+
+def _batch_statistics(model: nn.Module, images: Tensor) -> Tensor:
+    return model.train()(images)
+
+
+def _half_warm(model: nn.Module, images: Tensor) -> Tensor:
+    """In train mode once, then in eval mode: the statistics have moved."""
+    model.train()(images)
+    return model.eval()(images)
+
+
+def _without_norm(model: nn.Module, images: Tensor) -> Tensor:
+    return nn.Sequential(*(m for m in model if not isinstance(m, nn.BatchNorm2d)))(images)
+
+
+STEADY_SCORES = Exercise(
+    name="clinic.steady_scores",
+    reference=steady_scores,
+    cases=_normalised_net,
+    hints=(
+        "Which layer of the network looks at the other images of the batch, and when?",
+        "In train mode batch norm uses the batch's own statistics (and moves its stored "
+        "ones). One call switches the whole model over.",
+        "model.___()",
+    ),
+    mistakes=(
+        Mistake(
+            _batch_statistics,
+            "The model still runs in train mode, on the batch's own statistics.",
+        ),
+        Mistake(
+            _scores_one_by_one,
+            "One image at a time, but still in train mode: each is measured by itself.",
+        ),
+        Mistake(
+            _half_warm,
+            "The model ran once in train mode before: its stored statistics have moved.",
+        ),
+        Mistake(
+            _without_norm,
+            "You left the normalisation out; it is part of what the network learned.",
+        ),
+        Mistake(
+            lambda model, images: steady_scores(model, images).softmax(dim=1),
+            "Eval mode is right; the logits are asked, not their softmax.",
+        ),
+        Mistake(
+            lambda model, images: steady_scores(model, images).argmax(dim=1),
+            "Eval mode is right; the logits are asked, not the class.",
+        ),
+    ),
+)

@@ -1,0 +1,6 @@
+"""What learners write: right answers to every exercise, by its name."""
+
+from . import cam, clinic, grad_cam, guided, shortcut, training, trust, welcome
+
+CATALOGUES = (welcome, training, cam, grad_cam, clinic, guided, shortcut, trust)
+RIGHT = {name: answers for catalogue in CATALOGUES for name, answers in catalogue.RIGHT.items()}
