@@ -1,4 +1,4 @@
-"""Pictures of maps: load a photograph, colour a map, lay one over the other, small figures.
+"""Pictures of maps: colour a map, lay it over a photograph, small figures.
 
 Arrays are uint8 RGB (H, W, 3); maps are float (h, w) arrays or tensors of any resolution.
 """
@@ -10,7 +10,6 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal
 
 import cv2
@@ -21,41 +20,12 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from .files import load_image as load_image
+
 Array = np.ndarray
 Opacity = Literal["heat", "constant"]
 WIDTH = 8.6
 """Inches, at 100 pixels each: wider, and a page of 900 pixels would shrink the labels."""
-
-
-def load_image(path: str | Path, size: int | tuple[int, int] | None = None) -> Array:
-    """A JPEG or PNG as uint8 RGB (H, W, 3), upright as its EXIF orientation says.
-
-    Gray pictures get three equal channels; transparent ones are laid on white.
-
-    Args:
-        path: the file.
-        size: (H, W), or one number for a square. The largest centred region of that shape is
-            cut out and resized, so that nothing is stretched. None keeps the picture as it is.
-
-    Raises:
-        ValueError: no such file, or a file that is no picture or is broken.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"There is no file {str(path)!r}: check the name and the folder.")
-    data = np.fromfile(path, np.uint8)
-    image = cv2.imdecode(data, cv2.IMREAD_COLOR) if data.size else None
-    if image is None or _ends_early(data.tobytes()):
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a picture: it is damaged, cut short, or neither JPEG "
-            "nor PNG. Copy or download it again."
-        )
-    image = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-    layers = cv2.imdecode(data, cv2.IMREAD_UNCHANGED)
-    if layers.ndim == 3 and layers.shape[2] == 4 and layers.shape[:2] == image.shape[:2]:
-        opacity = layers[..., 3:] / np.iinfo(layers.dtype).max
-        image = _to_bytes(image * opacity + 255 * (1 - opacity))
-    return image if size is None else _cropped(image, size)
 
 
 def overlay(
@@ -291,19 +261,3 @@ def _resized(heat: Array, size: tuple[int, int]) -> Array:
 
 def _to_bytes(image: Array) -> Array:
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def _cropped(image: Array, size: int | tuple[int, int]) -> Array:
-    height, width = (size, size) if isinstance(size, int) else size
-    h, w = image.shape[:2]
-    scale = min(h / height, w / width)
-    crop_h, crop_w = max(1, round(height * scale)), max(1, round(width * scale))
-    top, left = (h - crop_h) // 2, (w - crop_w) // 2
-    region = image[top : top + crop_h, left : left + crop_w]
-    method = cv2.INTER_AREA if scale > 1 else cv2.INTER_LINEAR
-    return cv2.resize(region, (width, height), interpolation=method)
-
-
-def _ends_early(data: bytes) -> bool:
-    """Whether a JPEG lacks its end marker after the start of its pixels: OpenCV fills in gray."""
-    return data[:2] == b"\xff\xd8" and data.find(b"\xff\xd9", data.rfind(b"\xff\xda")) < 0
