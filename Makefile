@@ -1,6 +1,8 @@
 # make lab      JupyterLab with the lessons          make test     everything CI checks
 # make lessons  notebooks from lessons/source        make data     the data set, drawn again
 # make picture  the README's picture of the explorer
+# make hub-test a workshop's hub on 127.0.0.1 with learners and accidents: LEARNERS=4 LESSONS="01 02"
+# make links    badges for Binder, Colab and a hub: REPO=https://github.com/OWNER/REPO HUB=… WRITE=1
 #
 # CPU=1  fetch PyTorch's CPU wheels: hundreds of megabytes instead of gigabytes on a Linux machine
 #        without a GPU, e.g. `make lab CPU=1`. It counts when .venv is made.
@@ -12,7 +14,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
        $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: lab test install lessons data picture
+.PHONY: lab test install lessons data picture hub-test links
 .NOTPARALLEL:
 
 lab: install
@@ -22,7 +24,7 @@ test: .venv/tested-with
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/node --test tests/js/*.test.mjs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests  # small tensors: more threads are slower
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/hub  # small tensors: more threads are slower
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg lessons
 
@@ -36,6 +38,14 @@ data: install
 
 picture: .venv/tested-with
 	$(BIN)/python docs/explorer.py
+
+hub-test: .venv/hub
+	$(BIN)/python binder/jupyterhub/rehearse.py --learners $(or $(LEARNERS),4) \
+	    --lessons $(or $(LESSONS),01 02 03)
+	$(BIN)/python -m pytest tests/hub
+
+links:
+	@$(PYTHON) binder/links.py "$(REPO)" $(if $(HUB),--hub "$(HUB)") $(if $(WRITE),--write)
 
 .venv/installed: requirements.txt pyproject.toml
 	@command -v $(PYTHON) >/dev/null || \
@@ -51,4 +61,10 @@ picture: .venv/tested-with
 
 .venv/tested-with: tests/requirements.txt .venv/installed
 	$(PIP) -r tests/requirements.txt
+	@touch $@
+
+.venv/hub: binder/jupyterhub/requirements.txt binder/jupyterhub/package.json .venv/tested-with
+	$(PIP) -r binder/jupyterhub/requirements.txt
+	$(BIN)/npm install --prefix binder/jupyterhub --no-audit --no-fund --no-package-lock \
+	    --loglevel error
 	@touch $@
