@@ -1,24 +1,28 @@
-# make lab      JupyterLab with the lessons          make test     everything CI checks
-# make lessons  notebooks from lessons/source        make data     the data set, drawn again
-# make picture  the README's picture of the explorer
+# make lab      JupyterLab with your workbook        make test     everything CI checks
+# make fresh LESSON=03  a fresh copy of a lesson     make data     the data set, drawn again
+# make lessons  notebooks from lessons/source        make picture  the README's explorer
 # make hub-test a workshop's hub on 127.0.0.1 with learners and accidents: LEARNERS=4 LESSONS="01 02"
 # make links    badges for Binder, Colab and a hub: REPO=https://github.com/OWNER/REPO HUB=… WRITE=1
 #
-# CPU=1  fetch PyTorch's CPU wheels: hundreds of megabytes instead of gigabytes on a Linux machine
-#        without a GPU, e.g. `make lab CPU=1`. It counts when .venv is made.
+# CPU=1  PyTorch's CPU wheels, hundreds of megabytes; CPU=0  the default ones, on Linux gigabytes.
+#        Unsaid: CPU wheels on Linux without an NVIDIA GPU, if their index can be reached. It
+#        counts when .venv is made.
 # PYTHON=python3.12  another interpreter to make .venv with.
 
 PYTHON ?= python3
 BIN := .venv/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check \
-       $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu)
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+CPU_INDEX := https://download.pytorch.org/whl/cpu
+CPU_SUITS := [ `uname` = Linux ] && ! command -v nvidia-smi && [ ! -e /proc/driver/nvidia ] && \
+    timeout 5 $(PYTHON) -c 'import urllib.request as u; u.urlopen("$(CPU_INDEX)/torch/")'
+CPU ?= $(shell { $(CPU_SUITS); } >/dev/null 2>&1 && echo 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: lab test install lessons data picture hub-test links
+.PHONY: lab test install fresh lessons data picture hub-test links
 .NOTPARALLEL:
 
 lab: install
-	cd lessons && ../$(BIN)/jupyter lab 00_welcome.ipynb
+	$(BIN)/python -m camwidgets.course.workbook lab
 
 test: .venv/tested-with
 	$(BIN)/ruff check .
@@ -29,6 +33,9 @@ test: .venv/tested-with
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg lessons
 
 install: .venv/installed
+
+fresh: install
+	@$(BIN)/python -m camwidgets.course.workbook fresh $(LESSON)
 
 lessons: .venv/tested-with
 	$(BIN)/python lessons/source/build.py
@@ -56,7 +63,7 @@ links:
 	    { echo "Python's venv module is missing: on Debian and Ubuntu, apt install python3-venv."; exit 1; }
 	@echo "Making .venv with the pinned packages: a few minutes, once."
 	$(PYTHON) -m venv .venv
-	$(PIP) -r requirements.txt -e .
+	$(PIP) $(if $(filter-out 0,$(CPU)),--extra-index-url $(CPU_INDEX)) -r requirements.txt -e .
 	@touch $@
 
 .venv/tested-with: tests/requirements.txt .venv/installed
