@@ -217,8 +217,8 @@ def _shipped(name: str) -> Path:
     path = DATA / name
     if not path.is_file():
         raise ValueError(
-            f"The data file {path} is missing: camwidgets finds its data in a checkout, so "
-            "install it there with `pip install -e .` (`make data` draws the files again)."
+            f"The data file {path} is missing: this copy of camwidgets is not whole. Install it "
+            "again, or in a checkout say `make data`, which draws the files again."
         )
     return path
 
