@@ -1,4 +1,4 @@
-"""The shipped data as arrays, the planted shortcut, tensors, and real image folders."""
+"""The shipped data as arrays, the planted shortcut, tensors."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from camwidgets.course.datasets import (
     erase_mark,
     load_crops,
     load_fields,
-    load_image_folder,
-    load_nih_cells,
     paint_mark,
     to_tensor,
 )
@@ -37,11 +35,6 @@ def marked():
 @pytest.fixture(scope="module")
 def fields():
     return {split: load_fields(split) for split in ("train", "test")}
-
-
-def write(path, image):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(cv2.imencode(path.suffix, image[..., ::-1])[1].tobytes())
 
 
 # ---- what is shipped ---------------------------------------------------------------------------
@@ -277,67 +270,3 @@ def test_to_tensor_passes_floats_on():
 def test_to_tensor_errors(images, error, says):
     with pytest.raises(error, match=says):
         to_tensor(images)
-
-
-# ---- real pictures -----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def nih(tmp_path):
-    """Two folders as in the NIH archive: red above, blue below, black to the left and right."""
-    cell = np.zeros((60, 30, 3), np.uint8)
-    cell[:30], cell[30:] = (255, 0, 0), (0, 0, 255)
-    for name, number in (("Parasitized", 3), ("Uninfected", 2)):
-        for i in range(number):
-            write(tmp_path / name / f"C{i}_cell.png", cell)
-        (tmp_path / name / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
-    return tmp_path
-
-
-def test_nih_cells(nih):
-    cells = load_nih_cells(nih, size=16)
-    assert cells.class_names == ("Uninfected", "Parasitized")
-    assert cells.labels.tolist() == [0, 0, 1, 1, 1]
-    assert (cells.images.shape, cells.images.dtype) == ((5, 16, 16, 3), np.uint8)
-    assert cells.images[0, 2, 8].tolist() == [255, 0, 0]
-    assert cells.images[0, 13, 8].tolist() == [0, 0, 255]
-    assert not cells.images[:, :, [0, 15]].any()
-    assert not cells.masks.any()
-    assert cells.masks.shape == cells.marks.shape == (5, 16, 16)
-
-
-def test_damaged_picture_is_named_and_passed_over(nih):
-    (nih / "Parasitized" / "C9_cell.jpg").write_bytes(b"\xff\xd8\xff\xe0 torn off")
-    (nih / "Uninfected" / "empty.png").touch()
-    says = r"2 damaged.*Uninfected/empty\.png, Parasitized/C9_cell\.jpg"
-    with pytest.warns(UserWarning, match=says):
-        cells = load_nih_cells(nih, size=16)
-    assert len(cells) == 5
-
-
-def test_per_class_spreads_over_the_files(tmp_path):
-    for i in range(9):
-        write(tmp_path / "dots" / f"{i}.png", np.full((8, 8, 3), 10 * i, np.uint8))
-    cells = load_image_folder(tmp_path, 8, per_class=3)
-    assert cells.images[:, 0, 0, 0].tolist() == [0, 40, 80]
-
-
-def test_image_folder_takes_the_central_square(tmp_path):
-    wide = np.zeros((20, 60, 3), np.uint8)
-    wide[:, 20:40] = (10, 200, 30)
-    write(tmp_path / "b" / "wide.png", wide)
-    write(tmp_path / "a" / "tall.PNG", wide.transpose(1, 0, 2))
-    (tmp_path / "notes.txt").write_text("not a class")
-    pictures = load_image_folder(tmp_path, 10)
-    assert pictures.class_names == ("a", "b")
-    assert pictures.labels.tolist() == [0, 1]
-    assert (pictures.images == (10, 200, 30)).all()
-
-
-def test_wrong_folders_are_named(tmp_path):
-    with pytest.raises(ValueError, match="no folder Uninfected and no folder Parasitized"):
-        load_nih_cells(tmp_path)
-    with pytest.raises(ValueError, match="There is no folder"):
-        load_image_folder(tmp_path / "nowhere")
-    with pytest.raises(ValueError, match="No pictures"):
-        load_image_folder(tmp_path)

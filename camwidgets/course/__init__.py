@@ -8,12 +8,11 @@ from .datasets import (
     erase_mark,
     load_crops,
     load_fields,
-    load_image_folder,
-    load_nih_cells,
     paint_mark,
     to_tensor,
 )
 from .exercises import check, hint
+from .folders import Measured, load_image_folder, load_nih_cells, load_pets, load_table
 from .guesses import predict
 from .networks import CountCNN, FlattenCNN, GapCNN
 from .training import History, accuracy, fit, save, scores, trained
@@ -26,6 +25,7 @@ __all__ = [
     "FlattenCNN",
     "GapCNN",
     "History",
+    "Measured",
     "accuracy",
     "check",
     "claim",
@@ -36,6 +36,8 @@ __all__ = [
     "load_fields",
     "load_image_folder",
     "load_nih_cells",
+    "load_pets",
+    "load_table",
     "paint_mark",
     "predict",
     "save",

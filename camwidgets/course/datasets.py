@@ -1,11 +1,9 @@
-"""The course's data: the shipped `smear` sheets, the planted shortcut, and real image folders."""
+"""The course's data: the shipped `smear` sheets and the planted shortcut."""
 
 from __future__ import annotations
 
 import csv
-import warnings
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import cv2
@@ -21,7 +19,6 @@ CROP_SIZE = 64
 FIELD_SIZE = 128
 ID_STEP = 25  # instance i is stored as gray value 25·i, so that a person sees the cells
 DATA = COURSE / "data"
-PICTURES = {".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp"}
 INK = np.array([0.10, 0.52, 0.56])  # share of red, green and blue light that the pen lets through
 
 
@@ -32,6 +29,8 @@ class Crops:
     images: uint8 (N, H, W, 3) RGB. labels: int64 (N,), positions in class_names.
     masks: bool (N, H, W), True on the parasite (all False where none is known).
     marks: bool (N, H, W), True where a pen mark changed the picture.
+    files: where each picture came from, and left_out: what could not be taken, with the reason;
+        both for real data alone.
     """
 
     images: np.ndarray
@@ -39,6 +38,8 @@ class Crops:
     masks: np.ndarray
     marks: np.ndarray
     class_names: tuple[str, ...] = CLASS_NAMES
+    files: tuple[str, ...] = ()
+    left_out: dict[str, str] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.images)
@@ -171,43 +172,6 @@ def erase_mark(images: np.ndarray, marks: np.ndarray) -> np.ndarray:
     return erased
 
 
-def load_image_folder(
-    folder: str | Path, size: int = CROP_SIZE, *, per_class: int | None = None
-) -> Crops:
-    """Any folder with one sub-folder of pictures per class, as Crops without masks.
-
-    Each picture is cut to its central square and scaled to size×size. Classes are the
-    sub-folders in alphabetical order; per_class takes that many, evenly spread over the sorted
-    file names. Other files are passed over, damaged pictures with a warning.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f"There is no folder {folder}.")
-    names = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    return _load_folder(folder, names, size, per_class, _central_square)
-
-
-def load_nih_cells(
-    folder: str | Path, size: int = CROP_SIZE, *, per_class: int | None = None
-) -> Crops:
-    """The NIH malaria cells (Rajaraman et al. 2018): folders Parasitized and Uninfected.
-
-    Returns Crops with classes ("Uninfected", "Parasitized") and no masks; cells are padded with
-    black, their background, to a square and scaled. The full set takes 340 MB at size 64:
-    per_class takes fewer. A file name begins with its patient (C33P1…): to test honestly, split
-    by patient.
-    """
-    folder = Path(folder)
-    names = ["Uninfected", "Parasitized"]
-    missing = [name for name in names if not (folder / name).is_dir()]
-    if missing:
-        raise ValueError(
-            f"{folder} has no folder {' and no folder '.join(missing)}; "
-            "give the folder cell_images that holds Parasitized and Uninfected."
-        )
-    return _load_folder(folder, names, size, per_class, _padded_square)
-
-
 def _check_split(split: str) -> None:
     if split not in SPLITS:
         raise ValueError(f'There is no split {split!r}; take "train" or "test".')
@@ -281,48 +245,3 @@ def _pen(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 def _subpixel(points: np.ndarray) -> np.ndarray:
     """Points (n, 2) in pixels as OpenCV's fixed-point numbers with 4 binary digits."""
     return np.round(points * 16).astype(np.int32)
-
-
-def _load_folder(
-    folder: Path,
-    names: list[str],
-    size: int,
-    per_class: int | None,
-    square: Callable[[np.ndarray], np.ndarray],
-) -> Crops:
-    images, labels, damaged = [], [], []
-    for label, name in enumerate(names):
-        files = (folder / name).iterdir()
-        paths = sorted(path for path in files if path.suffix.lower() in PICTURES)
-        if per_class is not None and per_class < len(paths):
-            paths = [paths[round(i)] for i in np.linspace(0, len(paths) - 1, per_class)]
-        for path in paths:
-            image = _read_image(path)
-            if image is None:
-                damaged.append(f"{name}/{path.name}")
-                continue
-            images.append(cv2.resize(square(image), (size, size), interpolation=cv2.INTER_AREA))
-            labels.append(label)
-    if damaged:
-        listed = ", ".join(damaged[:5]) + (" …" if len(damaged) > 5 else "")
-        warnings.warn(f"Passed over {len(damaged)} damaged pictures: {listed}", stacklevel=3)
-    if not images:
-        raise ValueError(f"No pictures in the sub-folders of {folder}.")
-    none = np.zeros((len(images), size, size), bool)
-    return Crops(np.stack(images), np.array(labels, np.int64), none, none.copy(), tuple(names))
-
-
-def _central_square(image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    side = min(height, width)
-    top, left = (height - side) // 2, (width - side) // 2
-    return image[top : top + side, left : left + side]
-
-
-def _padded_square(image: np.ndarray) -> np.ndarray:
-    height, width = image.shape[:2]
-    side = max(height, width)
-    top, left = (side - height) // 2, (side - width) // 2
-    return cv2.copyMakeBorder(
-        image, top, side - height - top, left, side - width - left, cv2.BORDER_CONSTANT
-    )
