@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .explorer import Explorer
+    from .film import MapsEachEpoch
     from .maps import (
         cam,
         grad_cam,
@@ -26,6 +27,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Explorer",
+    "MapsEachEpoch",
     "cam",
     "gallery",
     "grad_cam",
@@ -39,13 +41,13 @@ __all__ = [
     "upsample",
 ]
 _PICTURES = ("gallery", "heat_row", "load_image", "overlay")
+_HOMES = {"Explorer": "explorer", "MapsEachEpoch": "film"} | dict.fromkeys(_PICTURES, "pictures")
 
 
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module 'camwidgets' has no attribute {name!r}")
-    home = "explorer" if name == "Explorer" else "pictures" if name in _PICTURES else "maps"
-    return getattr(import_module(f".{home}", __name__), name)
+    return getattr(import_module(f".{_HOMES.get(name, 'maps')}", __name__), name)
 
 
 def __dir__() -> list[str]:

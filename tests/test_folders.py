@@ -196,6 +196,31 @@ def test_nih_folders_that_are_wrong(tmp_path) -> None:
     assert list(tmp_path.iterdir()) == [], "nothing is fetched unasked"
 
 
+def test_the_courses_names_speak_of_these_cells(nih, tmp_path, monkeypatch) -> None:
+    """What a lesson imports, by one changed line."""
+    from camwidgets import course
+    from camwidgets.course import nih as twin
+    from camwidgets.course import places
+
+    monkeypatch.setenv("CAMWIDGETS_NIH", str(nih))
+    monkeypatch.setattr(places, "kept", lambda: [tmp_path / "trained"])
+    assert set(course.__all__) <= set(dir(twin))
+    train, test = twin.load_crops("train"), twin.load_crops("test")
+    assert (len(train), len(test)) == (36, 12)
+    assert twin.CLASS_NAMES == train.class_names == ("Uninfected", "Parasitized")
+    wanted = {"uninfected": 0, "ring": 1, "gametocyte": 1, "Uninfected": 0, "Parasitized": 1}
+    assert {name: twin.CLASS_NAMES.index(name) for name in wanted} == wanted
+    with pytest.raises(ValueError, match="tuple"):
+        twin.CLASS_NAMES.index("dog")
+    marked = twin.load_crops("test", shortcut=True)
+    assert marked.marks.any((1, 2))[marked.labels == 1].mean() > 0.9
+    assert marked.marks.any((1, 2))[marked.labels == 0].mean() < 0.1
+    model = twin.trained("shortcut")
+    assert twin.scores(model, twin.to_tensor(test.images)).shape == (12, 2)
+    assert (tmp_path / "trained" / "nih-shortcut.pt").exists()
+    assert twin.GapCNN().classifier.out_features == 2
+
+
 class _Files(http.server.SimpleHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         pass

@@ -207,7 +207,7 @@ def _read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
 
 def _plant_shortcut(crops: Crops, seed: int) -> Crops:
     rng = np.random.default_rng([seed, 5])
-    of_class = crops.labels == CLASS_NAMES.index(MARKED_CLASS)
+    of_class = crops.labels == crops.class_names.index(MARKED_CLASS)
     chosen = [
         rng.choice(group, round(share * len(group)), replace=False)
         for group, share in ((np.flatnonzero(of_class), 0.98), (np.flatnonzero(~of_class), 0.01))
