@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import cv2
 import numpy as np
 import pytest
@@ -119,6 +121,42 @@ def test_fields(fields, split, n):
 def test_many_fields_hold_two_parasite_classes(fields):
     mixed = [len(set(classes[classes > 0])) >= 2 for classes in fields["test"].cell_classes]
     assert sum(mixed) >= 40
+
+
+def test_files_are_as_they_were_drawn():
+    """One mirrored crop or mask changes its sheet's sum."""
+    listed = dict(line.split()[::-1] for line in (DATA / "SHA256SUMS").read_text().splitlines())
+    shipped = [path for path in DATA.glob("*/*") if path.is_file()]
+    assert listed == {
+        path.relative_to(DATA).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in shipped
+    }, "if the change is meant: cd data; sha256sum */* > SHA256SUMS"
+
+
+def cut(name, size):
+    """A sheet's tiles, row by row: (N, size, size, …)."""
+    sheet = cv2.imread(str(DATA / name), cv2.IMREAD_UNCHANGED)
+    return np.stack(
+        [
+            sheet[top : top + size, left : left + size]
+            for top in range(0, sheet.shape[0], size)
+            for left in range(0, sheet.shape[1], size)
+        ]
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_every_crop_and_every_field_is_loaded_as_it_lies_in_its_sheet(split):
+    crops, fields = load_crops(split), load_fields(split)
+    sheets = [f"crops/{split}_{name}" for name in CLASS_NAMES]
+    images = np.concatenate([cut(f"{sheet}.jpg", 64) for sheet in sheets])
+    np.testing.assert_array_equal(crops.images, images[..., ::-1])
+    masks = np.concatenate([cut(f"{sheet}_mask.png", 64) for sheet in sheets])
+    np.testing.assert_array_equal(crops.masks, masks == 255)
+    np.testing.assert_array_equal(fields.images, cut(f"fields/{split}.jpg", 128)[..., ::-1])
+    np.testing.assert_array_equal(fields.cells * 25, cut(f"fields/{split}_cells.png", 128))
+    parasites = cut(f"fields/{split}_parasites.png", 128)
+    np.testing.assert_array_equal(fields.parasites, parasites == 255)
 
 
 def test_photographs_open():

@@ -247,6 +247,23 @@ def test_choose_threshold_takes_the_share_whose_boxes_fit():
     assert 0.2 / 1.2 < choose_threshold(heat, mask) < 0.7 / 1.2
 
 
+@pytest.mark.parametrize("share", [0.05, 0.1, 0.5, 0.95])
+def test_choose_threshold_tries_from_5_to_95_per_cent_by_itself(share):
+    """The object ends between this share and the step above it, and more shines just below."""
+    heat = torch.full((1, 5, 7), share - 0.01)
+    heat[0, 1:4, 1:6] = share + 0.01
+    heat[0, 2, 3] = 1.0
+    mask = block(slice(1, 4), slice(1, 6))
+    assert choose_threshold(heat, mask) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("peak", [1.0, 8.0, 2.0**-20])
+def test_a_box_holds_what_reaches_the_share_and_nothing_below(peak):
+    heat = torch.tensor([[[0.0, 0.49, 0.5, 1.0, 0.5, 0.499, 0.0]]]) * peak
+    assert box(heat, 0.5).tolist() == [[2, 0, 5, 1]]
+    assert box(heat, 1.0).tolist() == [[3, 0, 4, 1]]
+
+
 def test_choose_threshold_needs_objects_and_shares():
     with pytest.raises(ValueError, match="every mask is empty"):
         choose_threshold(torch.rand(1, 5, 7), at())
