@@ -27,7 +27,8 @@ class MapsEachEpoch:
     """Grad-CAM of fixed pictures after each epoch, for a film of how a network learns to look.
 
     Call it after each epoch: `film(epoch, model)` in a loop of your own,
-    `fit(…, callbacks=[film])` in the course, `Trainer(callbacks=[film.lightning()])` in Lightning.
+    `fit(…, callbacks=[film])` in the course, `Trainer(callbacks=[film.lightning()])` in Lightning,
+    `model.fit(…, callbacks=[film.keras()])` in Keras.
     Then `film.strip()` and `film.gif(path)` show the maps on one scale over all epochs, and
     `Explorer(film.models, pictures)` has a slider for the epoch. What it cost is told by
     `film.cost`. The model and the training are not touched; the maps are those of eval mode.
@@ -183,6 +184,15 @@ class MapsEachEpoch:
                     film(trainer.current_epoch, module)
 
         return TakesMaps()
+
+    def keras(self) -> Any:
+        """A Keras callback that takes the maps when an epoch ends.
+
+        ImportError where Keras 3 is not installed or not on PyTorch.
+        """
+        from .keras import TakesMaps
+
+        return TakesMaps(self)
 
     def _last(self) -> int:
         if not self.maps:

@@ -29,7 +29,7 @@ except ImportError as error:
         f"(Python said: {error}.)"
     ) from error
 
-__all__ = ["KerasNet", "as_torch"]
+__all__ = ["KerasNet", "TakesMaps", "as_torch"]
 
 
 def as_torch(model: keras.Model) -> KerasNet:
@@ -162,6 +162,18 @@ class KerasNet(nn.Module):
                 return source.model(source.channels_last(images), training=False)
         finally:
             handle.remove()
+
+
+class TakesMaps(keras.callbacks.Callback):
+    """`film(epoch, net)` after each epoch of `fit`; `MapsEachEpoch.keras` makes it."""
+
+    def __init__(self, film: Callable[[int, KerasNet], object]) -> None:
+        super().__init__()
+        self.film = film
+
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
+        """Called by Keras, with the epoch counted from 0."""
+        self.film(epoch, as_torch(self.model))
 
 
 class _Source:

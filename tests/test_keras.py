@@ -309,6 +309,19 @@ def test_inception_v3_by_the_articles_name():
     assert cw.grad_cam(net, x, "mixed7").shape == (1, 17, 17)
 
 
+def test_maps_after_each_epoch_of_fit():
+    model, x = uneven(sequential()), pictures(8, 3, 12, 16).sigmoid()
+    film = cw.MapsEachEpoch(x[:2], 1, layer="last")
+    model.compile(keras.optimizers.SGD(0.1), "sparse_categorical_crossentropy")
+    y = np.arange(8) % 4
+    model.fit(x.movedim(1, 3).numpy(), y, epochs=3, verbose=0, callbacks=[film.keras()])
+    assert film.epochs == [1, 2, 3]
+    for maps, kept in zip(film.maps, film.models.values(), strict=True):
+        torch.testing.assert_close(cw.grad_cam(kept, x[:2], "last", 1), maps)
+    assert not torch.allclose(film.maps[0], film.maps[2])
+    torch.testing.assert_close(cw.grad_cam(as_torch(model), x[:2], "last", 1), film.maps[2])
+
+
 def test_the_explorer_takes_it():
     model = uneven(sequential())
     photograph = np.random.default_rng(0).integers(0, 256, (12, 16, 3), dtype=np.uint8)

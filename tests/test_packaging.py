@@ -34,14 +34,16 @@ def _names(listed: str) -> set[str]:
     return {Requirement(text).name for text in ast.literal_eval(listed)}
 
 
-def imports(code: str) -> dict[str, bool]:
-    """Top-level names that `code` imports → whether importing the file already does so.
+def imports(code: str) -> dict[str, str]:
+    """Top-level names that `code` imports → "at once", "later" or "if there".
 
-    What stands in a function or under TYPE_CHECKING is not imported with the file.
+    What stands in a function is imported later, what stands there in a `try` with ImportError for
+    an answer only if it is there, what stands under TYPE_CHECKING not at all.
     """
-    found: dict[str, bool] = {}
+    found: dict[str, str] = {}
+    strength = ("if there", "later", "at once")
 
-    def visit(node: ast.AST, at_once: bool) -> None:
+    def visit(node: ast.AST, when: str) -> None:
         names: list[str] = []
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
@@ -50,14 +52,19 @@ def imports(code: str) -> dict[str, bool]:
         for name in names:
             top = name.split(".")[0]
             if top not in sys.stdlib_module_names and top != "camwidgets":
-                found[top] = found.get(top, False) or at_once
+                found[top] = max(when, found.get(top, when), key=strength.index)
         if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
             return
-        inside = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda):
+            when = min(when, "later", key=strength.index)
+        answered = isinstance(node, ast.Try) and "ImportError" in {
+            ast.unparse(handler.type or ast.Name("")) for handler in node.handlers
+        }
         for child in ast.iter_child_nodes(node):
-            visit(child, at_once and not inside)
+            tried = answered and child in node.body and when == "later"
+            visit(child, "if there" if tried else when)
 
-    visit(ast.parse(code), True)
+    visit(ast.parse(code), "at once")
     return found
 
 
@@ -75,11 +82,23 @@ def distributions(name: str) -> set[str]:
 def test_every_import_is_declared(path):
     always, extras = declared()
     own = extras[KEYS[path.name]] if path.name in KEYS else set()
-    for name, at_once in imports(path.read_text()).items():
-        allowed = always | own if at_once else always.union(*extras.values())
-        assert distributions(name) & allowed, f"{name} is not among the dependencies" + (
-            ": import it where it is used, if an extra brings it" if at_once else ""
+    for name, when in imports(path.read_text()).items():
+        allowed = always | own if when == "at once" else always.union(*extras.values())
+        assert when == "if there" or distributions(name) & allowed, (
+            f"{name} is not among the dependencies"
+            + (": import it where it is used, if an extra brings it" if when == "at once" else "")
         )
+
+
+def test_every_dependency_is_imported():
+    always, extras = declared()
+    used = {
+        distribution
+        for path in PACKAGE.rglob("*.py")
+        for name in imports(path.read_text())
+        for distribution in distributions(name)
+    }
+    assert always.union(*extras.values()) <= used
 
 
 def test_imports_are_told_apart():
@@ -88,13 +107,17 @@ def test_imports_are_told_apart():
         "if TYPE_CHECKING:\n    import pandas\n"
         "try:\n    import keras\nexcept ImportError: pass\n"
         "class A:\n    import PIL\n    def f(self):\n        import pydicom, numpy\n"
+        "        try:\n            import jupyterlab, torch\n"
+        "        except ImportError:\n            import jax\n"
     )
     assert imports(code) == {
-        "numpy": True,
-        "torch": True,
-        "keras": True,
-        "PIL": True,
-        "pydicom": False,
+        "numpy": "at once",
+        "torch": "at once",
+        "keras": "at once",
+        "PIL": "at once",
+        "pydicom": "later",
+        "jupyterlab": "if there",
+        "jax": "later",
     }
 
 

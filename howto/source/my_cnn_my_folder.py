@@ -109,7 +109,11 @@ shown = torch.cat([correct, errors])
 heats = [
     [cw.grad_cam(model, x[[k]], layer)[0] for layer in ("conv3", "conv2")] for k in shown.tolist()
 ]
-labels = [f"{pictures.class_names[y[k]]}" for k in shown.tolist()]
+said = model(x[shown]).argmax(1)
+labels = [
+    f"{pictures.class_names[y[k]]}\nsaid: {pictures.class_names[c]}"
+    for k, c in zip(shown, said, strict=True)
+]
 heat_grid(
     pictures.images[shown],
     heats,

@@ -83,7 +83,7 @@ for n, k in enumerate(several):
         region = fields.cells[k] == cell
         for name, method in (("Grad-CAM", cw.grad_cam), ("LayerCAM", cw.maps.layer_cam)):
             heat = method(model, x[[n]], layer, mean_over(region))
-            heats_here.append(heat[0])
+            heats_here.append(cw.normalize(heat)[0])  # each on its own scale
             big = cw.upsample(heat, 128)[0]
             if big.sum() > 0:
                 shares[name].append((big[torch.from_numpy(region)].sum() / big.sum()).item())
