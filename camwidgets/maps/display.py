@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 
-def upsample(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+def upsample(maps: Tensor, size: int | Sequence[int]) -> Tensor:
     """Maps at another size, bilinear with align_corners=False: (…, h, w) → (…, H, W).
 
     Args:
@@ -19,7 +21,7 @@ def upsample(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
     """
     _check(maps)
     h, w = maps.shape[-2:]
-    size = (size, size) if isinstance(size, int) else tuple(size)
+    size = [size, size] if isinstance(size, int) else list(size)
     flat = maps.reshape(-1, 1, h, w)
     return F.interpolate(flat, size=size, mode="bilinear", align_corners=False).reshape(
         *maps.shape[:-2], *size

@@ -1,255 +1,551 @@
-"""Run a model, keep what its layers give, and leave the model exactly as it was."""
+"""Run a stand-in for the model and keep what its layers give."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter, deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.nn.parameter import UninitializedParameter
+from torch.autograd.graph import saved_tensors_hooks
 
-from .targets import Target, differentiable, scores
+from . import graph
+from .asked import (
+    UnknownLayer,
+    check,
+    find,
+    first_line,
+    form,
+    listed,
+    nearest,
+    refuse_more_inputs,
+)
+from .layout import Layouts, Reading
+from .stand_in import stand_in
+from .targets import Target, differentiable, scores, warn_if_saturated
 
-Visit = Callable[[str, nn.Module, tuple, Any], Any]
+BATCHED = 2**18
+"""up to so many numbers in all feature maps, the gradients of many classes come at once"""
+CANDIDATES = 4
+"""so many of the last maps are kept ready until it is known which one the score comes from"""
+HALF_SCALE = 2.0**12
+"""float16 gradients are multiplied by this on their way, or the mean over 512×512 would vanish"""
+CHANGED = (
+    "The model's weights were changed while the map was computed. Ask for maps between two steps "
+    "of the training, or of a copy: copy.deepcopy(model)."
+)
 
 
-@dataclass(frozen=True)
-class Recording:
-    """One forward pass: what the model gave, and the feature maps A of the layers asked for."""
+@dataclass(eq=False)
+class Call:
+    """One run of one layer during a forward pass."""
+
+    name: str
+    """dotted; `relu#2` is the second run of a layer that runs more than once"""
+    module: nn.Module
+    """the layer's stand-in"""
+    given: Any
+    """its first positional argument"""
+    output: Any
+    """what it gave"""
+    run: int
+    """1 for the layer's first run"""
+    reading: Reading | None = None
+    """how its output is read as feature maps; None if it is none"""
+
+    def __post_init__(self) -> None:
+        tensor = self.tensor
+        if isinstance(tensor, Tensor):
+            self.version = tensor._version
+            self.edge = (tensor.grad_fn, tensor.output_nr)
+
+    version: int = 0
+    edge: tuple[Any, int] = (None, 0)
+    """the node of autograd's graph that made the output, and which of its outputs it is"""
+
+    @property
+    def tensor(self) -> Any:
+        """The output itself, or the first of several."""
+        several = type(self.output) in (tuple, list) and self.output
+        return self.output[0] if several else self.output
+
+    @property
+    def node(self) -> Any:
+        """What made the output, in autograd's graph."""
+        return self.edge[0]
+
+    def replaced(self, tensor: Tensor) -> Any:
+        """The output with this tensor in place of its own."""
+        if self.tensor is self.output:
+            return tensor
+        return type(self.output)([tensor, *self.output[1:]])
+
+
+@dataclass
+class Trace:
+    """A forward pass with every run of every layer."""
 
     output: Any
-    features: dict[str, Tensor]
-    """name → A (N, K, h, w), in forward order, attached to the graph that leads to `output`"""
-    model: nn.Module
+    """what the model gave, attached to the graph"""
+    calls: list[Call]
+    """in the order in which they ended"""
 
-    def gradients(self, target: Target = None) -> dict[str, Tensor]:
-        """∂y^c/∂A for every recorded layer, by one backward pass; the graph is kept for more.
+
+@dataclass
+class Recording:
+    """One forward pass, and the feature maps A of the layers asked for."""
+
+    output: Any
+    """what the model gave, attached to the graph"""
+    images: Tensor
+    """a copy of the images (N, C, H, W), where the graph begins"""
+    features: dict[str, Tensor]
+    """layer → A (N, K, h, w), in forward order, off the graph"""
+    head: tuple[Tensor, Tensor, Tensor] | None
+    """the last linear layer to run: its weight, input and output"""
+    _calls: list[Call] = field(repr=False)
+
+    @property
+    def layers(self) -> list[str]:
+        """The names of the layers recorded, in forward order."""
+        return list(self.features)
+
+    def gradients(self, target: Target = None, *, last: bool = False) -> dict[str, Tensor]:
+        """∂y^c/∂A of every recorded layer, (N, K, h, w), by one backward pass.
 
         Args:
             target: the class c, or another score; see `targets.Target`.
+            last: let the graph go; no further backward pass is possible then.
 
         Raises:
             TypeError, ValueError: the target does not fit the output.
-            ValueError: the score does not depend on one of the layers.
+            ValueError: the score does not depend on one of the layers, or the weights were
+                changed since the forward pass.
         """
-        layers = list(self.features.values())
-        with eval_mode(self.model), torch.inference_mode(False), torch.enable_grad():
-            score = differentiable(scores(self.output, target, len(layers[0])))
-            found = torch.autograd.grad(score.sum(), layers, retain_graph=True, allow_unused=True)
-        unused = [name for name, g in zip(self.features, found, strict=True) if g is None]
+        with torch.inference_mode(False), torch.enable_grad():
+            score = self._score(target)
+            found = self._backward(score, [call.tensor for call in self._calls], keep=not last)
+        unused = [c.name for c, g in zip(self._calls, found, strict=True) if g is None]
         if unused:
             raise ValueError(
-                f"The score does not depend on {_listed(unused)}: "
+                f"The score does not depend on {listed(unused)}: "
                 "choose a layer that lies on the way to the output."
             )
-        return dict(zip(self.features, found, strict=True))
+        gradients = self._read(found)
+        warn_if_saturated(self.output, score, gradients.values())
+        return gradients
+
+    def gradients_of(self, targets: Sequence[Target]) -> list[dict[str, Tensor]]:
+        """`gradients` of many targets, in one batched backward pass where the maps are small."""
+        small = sum(A.numel() for A in self.features.values()) <= BATCHED
+        half = any(call.tensor.dtype == torch.float16 for call in self._calls)
+        if small and not half and len(targets) > 1:
+            try:
+                return self._at_once(targets)
+            except RuntimeError:  # an operation in the model cannot be batched
+                pass
+        return [self.gradients(target) for target in targets]
+
+    def _at_once(self, targets: Sequence[Target]) -> list[dict[str, Tensor]]:
+        with torch.inference_mode(False), torch.enable_grad():
+            each = torch.stack([self._score(target).sum() for target in targets])
+            found = torch.autograd.grad(
+                each,
+                [call.tensor for call in self._calls],
+                torch.eye(len(targets)).to(each),
+                retain_graph=True,
+                is_grads_batched=True,
+            )
+        return [self._read([g[k] for g in found]) for k in range(len(targets))]
+
+    def image_gradient(
+        self, target: Target = None, rule: graph.Rule | None = None, *, last: bool = False
+    ) -> Tensor:
+        """∂y^c/∂x, (N, C, H, W), each ReLU passing gradients by `rule` where one is given.
+
+        Raises:
+            ValueError: the recording was made without `pixels=True`, or the model met no ReLU.
+            TypeError, ValueError: as `gradients`.
+        """
+        with torch.inference_mode(False), torch.enable_grad():
+            score = self._score(target)
+            with graph.relus_follow(rule, score.grad_fn):
+                (found,) = self._backward(score, [self.images], keep=not last)
+        if found is None:
+            raise ValueError("The score does not depend on the images.")
+        return found
+
+    def _score(self, target: Target) -> Tensor:
+        return differentiable(scores(self.output, target, len(self.images)))
+
+    def _backward(self, score: Tensor, tensors: list[Tensor], *, keep: bool) -> list[Any]:
+        """∂score/∂tensors, None for those it does not depend on; float16 scaled on the way."""
+        half = torch.float16 in (score.dtype, *(tensor.dtype for tensor in tensors))
+        for scale in (HALF_SCALE, 1.0) if half else (1.0,):
+            try:
+                found = torch.autograd.grad(
+                    score.sum() * scale,
+                    tensors,
+                    retain_graph=keep or scale > 1,
+                    allow_unused=True,
+                )
+            except RuntimeError as error:
+                if type(error) is not RuntimeError or "allocate memory" in str(error):
+                    raise
+                raise ValueError(f"The backward pass stopped: {first_line(error)}") from error
+            if scale == 1 or all(g is None or g.isfinite().all() for g in found):
+                break
+        return [None if g is None else full(g) / scale for g in found]
+
+    def _read(self, found: Sequence[Tensor]) -> dict[str, Tensor]:
+        pairs = zip(self._calls, found, strict=True)
+        return {call.name: full(call.reading(g)) for call, g in pairs if call.reading}
 
 
 def record(
-    model: nn.Module, images: Tensor, layers: Sequence[str | nn.Module] | None = None
+    model: nn.Module,
+    images: Tensor,
+    layers: Sequence[str | nn.Module] | None = None,
+    *,
+    target: Target = None,
+    pixels: bool = False,
 ) -> Recording:
     """Run the model once and keep the feature maps of some layers.
 
-    The graph starts at the shallowest layer asked for; parameters take no part in it. Each map is
-    the layer's own output even if the model changes it in place afterwards, because a clone is
-    what travels on. A layer that is called more than once counts by its last call.
+    What the backward pass needs is kept from the shallowest of these layers on; parameters take
+    no part in it. Each map is the layer's own output even if the model changes it in place
+    afterwards, because a clone is what travels on.
 
     Args:
-        model: any module; its training flags, gradients, buffers and hooks are left untouched.
+        model: any module; it is not touched, a `stand_in` runs.
         images: float tensor (N, C, H, W) as the model takes it.
-        layers: dotted names or the modules themselves. None records the last layer in forward
-            order whose map is larger than 1×1.
+        layers: names as in `layer_names`, or the modules themselves; an empty list for none. None
+            is the last map larger than 1×1 that everything on the way to the score passes through;
+            the model's own output and a pooling that only repeats do not count.
+        target: the score meant by that way; see `targets.Target`.
+        pixels: keep all that gradients at the images need.
 
     Raises:
         TypeError: `model` is no module, or `images` no float tensor.
         ValueError: an unknown layer, a layer that gives no map, or images the model cannot take.
     """
     check(model, images)
-    wanted = None if layers is None else [_name_of(model, images, layer) for layer in layers]
-    features: dict[str, Tensor] = {}
+    if layers is None:
+        last = _LastMaps(model, images, keep=pixels)
+        call, *others = last.on_the_way(target)
+        if call.reading.is_grid and last.is_ready(call):
+            return last.recording([call])
+        layers = [call.name]
+        if not call.reading.is_grid:
+            layers = [_last_to_count(model, images, [call, *others[:2]], target)]
+    passed = _AskedLayers(model, images, layers, keep=pixels or not layers)
+    return passed.recording(passed.calls)
 
-    def keep(name: str, module: nn.Module, inputs: tuple, output: Any) -> Tensor | None:
-        if not is_map(output, images) or (wanted is not None and name not in wanted):
-            return None
-        if wanted is None:
-            features.clear()
-            output = output.detach()
-        features.pop(name, None)
-        A = output if output.requires_grad else output.detach().requires_grad_()
-        features[name] = A.clone()  # a layer may hand on its input itself: nn.Identity, in-place
-        return features[name].clone()
 
-    output = run(model, images.detach(), keep)
-    missing = [name for name in wanted or () if name not in features]
-    if missing or not features:
-        asked = f"Layer {_listed(missing)}" if missing else "This model"
-        raise ValueError(
-            f"{asked} gives no feature map (N, K, h, w) larger than 1×1. "
-            f"Layers that do: {_listed(layer_names(model, images))}."
-        )
-    return Recording(output, features, model)
+def _last_to_count(model: nn.Module, images: Tensor, calls: list[Call], target: Target) -> str:
+    """The last of some layers of tokens whose grid the score depends on.
+
+    Behind the last attention a class token may be all that still counts.
+    """
+    passed = _AskedLayers(model, images, [call.name for call in calls], keep=False)
+    gradients = passed.recording(passed.calls).gradients(target, last=True)
+    names = [name for name, gradient in gradients.items() if gradient.any()]
+    return names[-1] if names else calls[0].name
+
+
+def trace(model: nn.Module, images: Tensor) -> Trace:
+    """One forward pass with every run of every layer; args and errors as `layer_names`."""
+    check(model, images)
+    passed = _EveryLayer(model, images)
+    return Trace(passed.output, passed.calls)
 
 
 def layer_names(model: nn.Module, images: Tensor) -> list[str]:
-    """Names of the layers whose output is a feature map (N, K, h, w) with h·w > 1.
+    """Names of the layers whose output is a feature map with h·w > 1, in forward order.
 
-    In forward order (by each layer's last call), found by running the model on `images`, so that
-    it works for input of any size and number of channels.
+    Found by running the model on `images`, so that it works for input of any size and number of
+    channels. A feature map is (N, K, h, w), or channels last (N, h, w, C), or tokens (N, L, D) on
+    a grid; see `layout`. A layer that runs more than once on maps has a name for each run:
+    `relu#1`, `relu#2`.
 
     Args:
-        model: any module; left exactly as it was.
+        model: any module; it is not touched.
         images: float tensor (N, C, H, W) as the model takes it.
 
     Raises:
         TypeError: `model` is no module, or `images` no float tensor.
         ValueError: images the model cannot take.
     """
-    names: dict[str, None] = {}
-
-    def note(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        if is_map(output, images):
-            names.pop(name, None)
-            names[name] = None
-
-    run(model, images, note, grad=False)
-    return list(names)
+    return [call.name for call in trace(model, images).calls if call.reading]
 
 
-def is_map(output: Any, images: Tensor) -> bool:
-    """Whether a layer's output is a feature map (N, K, h, w) of these images with h·w > 1."""
-    return (
-        isinstance(output, Tensor)
-        and output.is_floating_point()
-        and output.dim() == 4
-        and len(output) == len(images)
-        and output.shape[2] * output.shape[3] > 1
-    )
-
-
-def run(model: nn.Module, images: Tensor, visit: Visit | None = None, *, grad: bool = True) -> Any:
-    """The model's output for `images`, in eval mode, with nothing left behind.
-
-    Parameters are used detached and buffers as copies (`torch.func.functional_call`): gradients
-    flow to activations and to `images` alone, and batch-norm statistics cannot change. The
-    caller's grad mode does not matter.
-
-    Args:
-        model: any module.
-        images: float tensor (N, C, H, W).
-        visit: called as `visit(name, module, inputs, output)` after each submodule has run;
-            what it returns, unless None, is handed on in place of the output.
-        grad: whether to record a graph.
-
-    Raises:
-        TypeError, ValueError: what `check` finds, or PyTorch's own complaint about these images.
-    """
+def run(model: nn.Module, images: Tensor) -> Any:
+    """The model's output in eval mode, without a graph; args and errors as `layer_names`."""
     check(model, images)
+    with torch.inference_mode(False), torch.no_grad():
+        return _called(stand_in(model), images.detach().clone())
+
+
+def full(tensor: Tensor) -> Tensor:
+    """Half precision as float32, which holds the small numbers of a map; others as they are."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+
+
+def _called(model: nn.Module, images: Tensor) -> Any:
     try:
-        with (
-            eval_mode(model),
-            _watched(model, visit),
-            torch.inference_mode(False),
-            torch.set_grad_enabled(grad),
-        ):
-            state = {name: _constant(p) for name, p in model.named_parameters()}
-            state |= {name: b.detach().clone() for name, b in model.named_buffers()}
-            return functional_call(model, state, (images.clone(),))
+        return model(images)
+    except TypeError:
+        refuse_more_inputs(model)
+        raise
     except RuntimeError as error:
+        if type(error) is not RuntimeError or "allocate memory" in str(error):
+            raise
         raise ValueError(
             f"The model stopped on images of shape {tuple(images.shape)}: {error}"
         ) from error
 
 
-@contextmanager
-def eval_mode(model: nn.Module) -> Iterator[None]:
-    """Eval mode; at the end, come what may, every module gets back the attributes it had."""
-    before = {module: vars(module).copy() for module in model.modules()}
-    try:
-        for module in before:
-            module.training = False
-        yield
-    finally:
-        for module, attributes in before.items():
-            vars(module).clear()
-            vars(module).update(attributes)
+# ---- what autograd keeps -------------------------------------------------------------------------
 
 
-@contextmanager
-def _watched(model: nn.Module, visit: Visit | None) -> Iterator[None]:
-    hooks = []
-    try:
-        for name, module in model.named_modules() if visit else ():
-            if name and "parametrizations" not in name.split("."):
-                hooks.append(module.register_forward_hook(partial(_visit_named, visit, name)))
-        yield
-    finally:
-        for hook in hooks:
-            hook.remove()
+class _Saved:
+    """Tensors saved for the backward pass: only those that can still be needed are held."""
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
+        self.parts: deque[list[list[Any]]] = deque()
+
+    def pack(self, tensor: Tensor) -> list[Any]:
+        entry = [tensor, tensor._version] if self.keep or self.parts else [None, 0]
+        if self.parts:
+            self.parts[-1].append(entry)
+        return entry
+
+    def unpack(self, entry: list[Any]) -> Tensor:
+        tensor, version = entry
+        if tensor is None:
+            raise ValueError("Gradients at the images need record(…, pixels=True).")
+        if tensor._version != version:
+            raise ValueError(CHANGED)
+        return tensor
+
+    def next_part(self) -> None:
+        """Begin a new part; of the parts before, the last few stay."""
+        self.parts.append([])
+        if len(self.parts) > CANDIDATES:
+            for entry in self.parts.popleft():
+                if not self.keep:
+                    entry[0] = None
 
 
-def _constant(parameter: Tensor) -> Tensor:
-    return (parameter.clone() if parameter.is_inference() else parameter).detach()
+# ---- three ways to watch a forward pass ----------------------------------------------------------
 
 
-def _visit_named(visit: Visit, name: str, module: nn.Module, inputs: tuple, output: Any) -> Any:
-    return visit(name, module, inputs, output)
+class _Pass:
+    """A forward pass of the model's stand-in with a look at layers."""
 
+    def __init__(self, model: nn.Module, images: Tensor, keep: bool = False) -> None:
+        self.model = stand_in(model)
+        self.calls: list[Call] = []
+        self.head: tuple[Tensor, Tensor, Tensor] | None = None
+        self.saved = _Saved(keep)
+        self.layouts = Layouts(len(images))
+        with torch.inference_mode(False):
+            self.images = images.detach().clone().requires_grad_()
+        self.layouts.start(self.images)
 
-def check(model: nn.Module, images: Tensor) -> None:
-    """Raise the TypeError or ValueError that says why this model cannot be run on these images."""
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}.")
-    if not isinstance(images, Tensor):
-        raise TypeError(
-            f"images must be a float tensor (N, C, H, W), not {type(images).__name__}; a picture "
-            "(H, W, 3) of numbers 0 to 255 becomes one by "
-            "torch.from_numpy(picture).permute(2, 0, 1)[None] / 255."
+    def go(self, watched: Sequence[tuple[str, nn.Module]]) -> None:
+        """Run; `visit` sees each call of the layers to watch."""
+        runs: Counter[str] = Counter()
+        running = True
+
+        def hook(name: str) -> Any:
+            def look(module: nn.Module, args: tuple, output: Any) -> Any:
+                runs[name] += running
+                call = Call(name, module, args[0] if args else None, output, runs[name])
+                return self.visit(call) if running else self.again(call)
+
+            return look
+
+        for name, module in watched:
+            module.register_forward_hook(hook(name))
+        for module in self.model.modules():
+            if isinstance(module, nn.Linear):
+                module.register_forward_hook(self._keep_head)
+        versions = [weight._version for weight in self.model.parameters()]
+        with (
+            torch.inference_mode(False),
+            torch.enable_grad(),
+            saved_tensors_hooks(self.saved.pack, self.saved.unpack),
+        ):
+            self.output = _called(self.model, self.images.clone())
+        running = False
+        if versions != [weight._version for weight in self.model.parameters()]:
+            raise ValueError(CHANGED)
+        self._name_runs(runs)
+
+    def visit(self, call: Call) -> Any:
+        """See a call; what is returned, unless None, is handed on in place of its output."""
+        raise NotImplementedError
+
+    def again(self, call: Call) -> Any:
+        """See a call that a checkpoint makes once more during the backward pass."""
+
+    def layers(self) -> list[tuple[str, nn.Module]]:
+        """Every layer, by name."""
+        named = self.model.named_modules()
+        return [(n, m) for n, m in named if n and "parametrizations" not in n.split(".")]
+
+    def could_be_maps(self, tensor: Any) -> bool:
+        """A first look: floats with an axis for the images and two or three more."""
+        return (
+            isinstance(tensor, Tensor)
+            and tensor.is_floating_point()
+            and tensor.dim() in (3, 4)
+            and len(tensor) == len(self.images)
         )
-    if not images.is_floating_point():
-        raise TypeError(
-            f"images must hold floats, as the model takes them, not {images.dtype}; "
-            "images.float() / 255 turns bytes into numbers from 0 to 1."
-        )
-    if images.dim() != 4:
-        raise ValueError(
-            f"images must be (N, C, H, W); this tensor has shape {tuple(images.shape)}. "
-            "For one image (C, H, W), use images[None]."
-        )
-    if images.numel() == 0:
-        raise ValueError(f"images is empty, {tuple(images.shape)}: give at least one image.")
-    if not torch.isfinite(images).all():
-        raise ValueError("images hold NaN or infinite values: clean them before asking for a map.")
-    if any(isinstance(p, UninitializedParameter) for p in model.parameters()):
-        raise ValueError("The model has lazy layers: call it once on an image to give them shapes.")
-    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
-    if weight is not None:
-        here, there = (images.dtype, images.device), (weight.dtype, weight.device)
-        if here != there:
+
+    def reading(self, tensor: Any) -> Reading | None:
+        """How the tensor is read as feature maps."""
+        if not self.could_be_maps(tensor):
+            return None
+        if not tensor.requires_grad and not torch.is_grad_enabled() and tensor.dim() == 4:
+            with torch.enable_grad():  # below a no_grad of the model's own there is no graph
+                tensor = tensor.detach().requires_grad_()
+                self.layouts.start(tensor)
+                tensor = tensor.view_as(tensor)
+        edge = (tensor.grad_fn, tensor.output_nr)
+        return self.layouts.reading(edge) if tensor.requires_grad else None
+
+    def recording(self, calls: list[Call]) -> Recording:
+        """What was kept of these calls."""
+        features = {c.name: full(c.reading(c.tensor.detach())) for c in calls if c.reading}
+        return Recording(self.output, self.images, features, self.head, calls)
+
+    def _keep_head(self, module: nn.Module, args: tuple, output: Any) -> None:
+        if args and isinstance(output, Tensor):
+            self.head = (module.weight.detach(), args[0].detach(), output.detach())
+
+    def _name_runs(self, runs: Counter[str]) -> None:
+        """`relu#2` where a layer has run more than once and that on maps."""
+        maps = Counter(call.name for call in self.calls if call.reading)
+        for call in self.calls:
+            if maps[call.name] > 1 or (not call.reading and runs[call.name] > 1):
+                call.name = f"{call.name}#{call.run}"
+
+
+class _EveryLayer(_Pass):
+    """All calls, and how each output is read."""
+
+    def __init__(self, model: nn.Module, images: Tensor) -> None:
+        super().__init__(model, images)
+        self.go(self.layers())
+
+    def visit(self, call: Call) -> None:
+        call.reading = self.reading(call.tensor)
+        self.calls.append(call)
+
+
+class _AskedLayers(_Pass):
+    """The calls of the layers asked for; from the first of them on, gradients can flow."""
+
+    def __init__(
+        self, model: nn.Module, images: Tensor, layers: Sequence[str | nn.Module], keep: bool
+    ) -> None:
+        super().__init__(model, images, keep)
+        asked = []
+        for layer in layers:
+            try:
+                asked.append(find(model, self.model, layer))
+            except UnknownLayer as problem:
+                raise ValueError(
+                    f"{problem}. {nearest(layer_names(model, images), layer)}"
+                ) from None
+        self.forms: dict[str, str] = {}
+        layer_of = dict(self.layers())
+        self.go([(name, layer_of[name]) for name in dict.fromkeys(name for name, _ in asked)])
+        found = [self._call(name, run, model, images) for name, run in asked]
+        self.calls = [call for call in self.calls if call in found]
+
+    def visit(self, call: Call) -> Any:
+        self.forms[call.name] = form(call.tensor)
+        call.reading = self.reading(call.tensor)
+        if call.reading is None:
+            return None
+        self.saved.keep = True
+        A = call.tensor.clone()
+        call.output = call.replaced(A if A.requires_grad else A.detach().requires_grad_())
+        self.calls.append(call)
+        return call.replaced(call.tensor.clone())
+
+    def again(self, call: Call) -> Any:
+        tensor = call.tensor
+        return call.replaced(tensor.clone().clone()) if self.could_be_maps(tensor) else None
+
+    def _call(self, name: str, run: int, model: nn.Module, images: Tensor) -> Call:
+        calls = [c for c in self.calls if c.name.partition("#")[0] == name]
+        of_run = [c for c in calls if c.run == run] if run else calls
+        if len(of_run) == 1:
+            return of_run[0]
+        if calls:
+            problem = f"{name!r} runs {len(calls)} times on maps"
             raise ValueError(
-                f"images are {here[0]} on {here[1]}, the model's weights {there[0]} on {there[1]}: "
-                "use images.to(next(model.parameters()))."
+                f"Layer {problem}: name one of its runs, {listed([c.name for c in calls])}."
             )
+        seen = f" Its output is {self.forms[name]}." if name in self.forms else " It never ran."
+        names = layer_names(model, images)
+        raise ValueError(
+            f"Layer {name!r} gives no feature map (N, K, h, w) larger than 1×1.{seen} "
+            f"{nearest(names, name)}"
+        )
 
 
-def _name_of(model: nn.Module, images: Tensor, layer: str | nn.Module) -> str:
-    if isinstance(layer, str):
-        module = dict(model.named_modules(remove_duplicate=False)).get(layer)
-        problem = f"The model has no layer named {layer!r}"
-    elif isinstance(layer, nn.Module):
-        module = layer
-        problem = f"This {type(layer).__name__} is no layer of the model"
-    else:
-        raise TypeError(f"layer must be a name or a module, not {type(layer).__name__}.")
-    name = next((name for name, known in model.named_modules() if known is module), None)
-    if not name:
-        raise ValueError(f"{problem}. Its layers are: {_listed(layer_names(model, images))}.")
-    return name
+class _LastMaps(_Pass):
+    """Which maps there are on the way to the score; the last few are ready for gradients."""
+
+    def __init__(self, model: nn.Module, images: Tensor, keep: bool) -> None:
+        super().__init__(model, images, keep)
+        self.ready: deque[Call] = deque()
+        self.go(self.layers())
+
+    def visit(self, call: Call) -> Any:
+        tensor = call.tensor
+        if not self.could_be_maps(tensor) or not tensor.requires_grad or _repeats(call):
+            return None
+        self.calls.append(call)
+        self.ready.append(call)
+        self.saved.next_part()
+        if len(self.ready) > CANDIDATES:
+            self.ready.popleft().output = None
+        call.given = None
+        return call.replaced(tensor.clone()) if tensor.numel() <= self.images.numel() else None
+
+    def on_the_way(self, target: Target) -> list[Call]:
+        """The maps that everything passes through on the way to the score, the last one first."""
+        with torch.enable_grad():
+            root = differentiable(scores(self.output, target, len(self.images))).grad_fn
+        own = graph.shown_in(self.output)
+        for nodes in (graph.on_every_path(root), graph.reached(root)):
+            calls = [c for c in reversed(self.calls) if c.node in nodes and c.node not in own]
+            for call in calls:
+                call.reading = self.layouts.reading(call.edge)
+            if calls := [call for call in calls if call.reading]:
+                return calls
+        raise ValueError(
+            "This model gives no feature map (N, K, h, w) larger than 1×1 on the way to the score."
+        )
+
+    def is_ready(self, call: Call) -> bool:
+        """Whether gradients at this map can be had from this pass."""
+        return call in self.ready and call.tensor._version == call.version
 
 
-def _listed(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "none"
+def _repeats(call: Call) -> bool:
+    """Whether a layer hands on its input, or pools a map to no fewer positions."""
+    if call.tensor is call.given:
+        return True
+    if not isinstance(call.module, nn.AdaptiveAvgPool2d) or not isinstance(call.given, Tensor):
+        return False
+    return call.tensor.shape[-2:].numel() >= call.given.shape[-2:].numel()

@@ -7,13 +7,23 @@ of it shows rounding noise where the model is surest.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
 
-Target = int | Sequence[int] | Tensor | Callable[[Any], Tensor] | None
+
+class Array(Protocol):
+    """What NumPy can read, a NumPy array above all."""
+
+    def __array__(self) -> Any: ...
+
+
+Classes: TypeAlias = SupportsIndex | Sequence[SupportsIndex] | Tensor | Array | None
+"""None (each image's own top class), an int, or one int per image."""
+Target: TypeAlias = Classes | Callable[[Any], Tensor]
 """None (each image's own top class), an int, one int per image, or output → one score per image."""
 
 
@@ -107,4 +117,32 @@ def check_finite(score: Tensor) -> None:
         raise ValueError(
             f"The model's output is NaN or infinite for image {bad.nonzero()[:, 0].tolist()}: "
             "look for NaN in its weights; a training that diverged leaves them."
+        )
+
+
+def warn_if_saturated(output: Any, score: Tensor, gradients: Iterable[Tensor]) -> None:
+    """Warn of images whose score is the end of a softmax or sigmoid without a slope left.
+
+    Args:
+        output: what the model gave.
+        score: one score per image (N,), on the graph.
+        gradients: its gradients at feature maps, each (N, K, h, w).
+    """
+    ending = {
+        "SoftmaxBackward0": "softmax",
+        "LogSoftmaxBackward0": "log-softmax",
+        "SigmoidBackward0": "sigmoid",
+    }.get(output.grad_fn.name() if isinstance(output, Tensor) and output.grad_fn else "")
+    if ending is None:
+        return
+    p = score.detach().float()
+    p = p.exp() if ending == "log-softmax" else p
+    flat = torch.stack([g.flatten(1).abs().amax(1) == 0 for g in gradients]).all(0)
+    flat |= (1 - p).abs() < 1e-5
+    if flat.any():
+        warnings.warn(
+            f"The model ends in a {ending}, and for image {flat.nonzero()[:, 0].tolist()} it has "
+            "no slope left: the map shows rounding, or nothing. Ask for the logits: let forward "
+            f"return what goes into the {ending}.",
+            stacklevel=3,
         )

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camwidgets.maps.recording import run
+from camwidgets.maps import run
 from camwidgets.maps.targets import Target, classes, scores
 
 from .localisation import as_maps
@@ -294,13 +294,13 @@ def _hottest(rank: Tensor, fraction: float) -> Tensor:
 
 def _watch(model: nn.Module, images: Tensor, target: Target) -> Callable[[Tensor], Tensor]:
     """Return the function from changed images to the confidence (N,) in the target."""
-    output = run(model, images, grad=False)
+    output = run(model, images)
     if callable(target) or (isinstance(output, Tensor) and output.dim() == 1):
-        return lambda changed: scores(run(model, changed, grad=False), target)
+        return lambda changed: scores(run(model, changed), target)
     index = classes(output, target)[:, None]
     if output.shape[1] == 1:
         raise ValueError(
             "the model has one output, whose softmax is always 1; give a callable target, "
             "for example lambda output: output[:, 0].sigmoid()."
         )
-    return lambda changed: run(model, changed, grad=False).softmax(dim=1).gather(1, index)[:, 0]
+    return lambda changed: run(model, changed).softmax(dim=1).gather(1, index)[:, 0]

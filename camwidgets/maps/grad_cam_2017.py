@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .recording import record
+from .recording import Recording, record
 from .targets import Target
 
 
@@ -27,31 +27,47 @@ def grad_cam(
     layer and the pooling has no name: the last layer is then not the map that is pooled.)
 
     Args:
-        model: any CNN, with any head; left exactly as it was.
+        model: any network with feature maps, with any head; it is not touched.
         images: float tensor (N, C, H, W).
-        layer: a dotted name or the module; None is the last layer in forward order whose map is
-            larger than 1×1.
+        layer: a dotted name as in `layer_names`, or the module; None is the last map larger than
+            1×1 on the way to the score, see `record`.
         target: None (each image's top class), an int, one int per image, or a callable that takes
             the model's output and returns one score per image, (N,). Scores are logits.
         relu: False keeps what speaks against the class, as negative values.
 
     Returns:
-        (N, h, w), unnormalised, at the layer's resolution.
+        (N, h, w), unnormalised, at the layer's resolution; of a half-precision model float32.
 
     Raises:
         TypeError, ValueError: an unknown layer or target, or images the model cannot take.
     """
-    A, gradient = features_and_gradient(model, images, layer, target)
-    alpha = gradient.mean(dim=(2, 3))
-    L = torch.einsum("nk,nkij->nij", alpha, A)
+    return weighted(*features_and_gradient(model, images, layer, target), relu=relu)
+
+
+def grad_cam_of(
+    recording: Recording, target: Target = None, *, relu: bool = True
+) -> dict[str, Tensor]:
+    """`grad_cam` of every recorded layer, (N, h, w) by name, from one backward pass."""
+    gradients = recording.gradients(target)
+    return {k: weighted(A, gradients[k], relu=relu) for k, A in recording.features.items()}
+
+
+def weighted(A: Tensor, gradient: Tensor, *, relu: bool = True) -> Tensor:
+    """Equations (1) and (2): A and ∂y^c/∂A, both (…, K, h, w), to L^c (…, h, w)."""
+    alpha = gradient.mean(dim=(-2, -1))
+    L = torch.einsum("...k,...kij->...ij", alpha, A)
     return L.relu() if relu else L
 
 
 def features_and_gradient(
-    model: nn.Module, images: Tensor, layer: str | nn.Module | None, target: Target
+    model: nn.Module,
+    images: Tensor,
+    layer: str | nn.Module | None = None,
+    target: Target = None,
 ) -> tuple[Tensor, Tensor]:
     """The layer's feature map A and ∂y^c/∂A, both (N, K, h, w) and off the graph."""
-    recording = record(model, images, None if layer is None else [layer])
-    gradients = recording.gradients(target)
-    ((name, A),) = recording.features.items()
-    return A.detach(), gradients[name]
+    layers = None if layer is None else [layer]
+    recording = record(model, images, layers, target=target)
+    (gradient,) = recording.gradients(target, last=True).values()
+    (A,) = recording.features.values()
+    return A, gradient

@@ -1,0 +1,158 @@
+"""What is asked of a model: whether it can be had, and if not, what would work."""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+from .stand_in import unwrapped
+
+FEW = 12
+"""up to so many names are listed; of more, the nearest"""
+WRAP = (
+    "The maps call the model with the images alone. Wrap it:\n"
+    "    class OfImages(torch.nn.Module):\n"
+    "        def __init__(self, model): super().__init__(); self.model = model\n"
+    "        def forward(self, images): return self.model(images, the_other_input)"
+)
+
+
+def check(model: nn.Module, images: Tensor) -> None:
+    """Raise the TypeError or ValueError that says why this model cannot be run on these images."""
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}.")
+    if isinstance(images, (tuple, list, dict)) and any(
+        isinstance(part, Tensor)
+        for part in (images.values() if isinstance(images, dict) else images)
+    ):
+        raise TypeError(
+            f"images must be one float tensor (N, C, H, W), not a {type(images).__name__} of "
+            f"tensors. For several images of one size, torch.stack(list_of_images). {WRAP}"
+        )
+    if not isinstance(images, Tensor):
+        raise TypeError(
+            f"images must be a float tensor (N, C, H, W), not {type(images).__name__}; a picture "
+            "(H, W, 3) of numbers 0 to 255 becomes one by "
+            "torch.from_numpy(picture).permute(2, 0, 1)[None] / 255."
+        )
+    if not images.is_floating_point():
+        raise TypeError(
+            f"images must hold floats, as the model takes them, not {images.dtype}; "
+            "images.float() / 255 turns bytes into numbers from 0 to 1."
+        )
+    if images.dim() != 4:
+        raise ValueError(
+            f"images must be (N, C, H, W); this tensor has shape {tuple(images.shape)}. "
+            + {
+                3: "For one image (C, H, W), use images[None].",
+                2: "For one gray image (H, W), use images[None, None].",
+                5: "Of a video (N, T, C, H, W) ask frame by frame: images.flatten(0, 1), with a "
+                "model of single frames.",
+            }.get(images.dim(), "Give it four axes.")
+        )
+    if images.numel() == 0:
+        raise ValueError(f"images is empty, {tuple(images.shape)}: give at least one image.")
+    if not torch.isfinite(images).all():
+        raise ValueError("images hold NaN or infinite values: clean them before asking for a map.")
+    if any(isinstance(p, UninitializedTensorMixin) for p in model.parameters()):
+        raise ValueError("The model has lazy layers: call it once on an image to give them shapes.")
+    weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+    if weight is not None:
+        here, there = (images.dtype, images.device), (weight.dtype, weight.device)
+        if here != there:
+            raise ValueError(
+                f"images are {here[0]} on {here[1]}, the model's weights {there[0]} on {there[1]}: "
+                "use images.to(next(model.parameters()))."
+            )
+
+
+def refuse_more_inputs(model: nn.Module) -> None:
+    """Raise the ValueError for a model whose forward does not take the images alone."""
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return
+    try:
+        signature.bind(None)
+    except TypeError:
+        raise ValueError(f"This model's forward takes {signature}. {WRAP}") from None
+
+
+def find(model: nn.Module, double: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
+    """A layer's name in the stand-in, and which of its runs is meant; 0 for any.
+
+    Raises:
+        TypeError: `layer` is neither a name nor a module.
+        ValueError: the model has no such layer; the nearest names are given.
+    """
+    run = 0
+    if isinstance(layer, str):
+        module, run = _by_name(double, layer)
+        problem = f"The model has no layer named {layer!r}"
+    elif isinstance(layer, nn.Module):
+        module = _by_module(model, double, layer)
+        problem = f"This {type(layer).__name__} is no layer of the model"
+    else:
+        raise TypeError(f"layer must be a name or a module, not {type(layer).__name__}.")
+    name = next((name for name, known in double.named_modules() if known is module), None)
+    if not name:
+        raise UnknownLayer(problem)
+    return name, run
+
+
+class UnknownLayer(ValueError):
+    """No such layer; whoever has run the model can say which there are."""
+
+
+def _by_name(double: nn.Module, layer: str) -> tuple[nn.Module | None, int]:
+    known = dict(double.named_modules(remove_duplicate=False))
+    name, run = layer, 0
+    if layer not in known and (numbered := re.fullmatch(r"(.+)#([1-9]\d*)", layer)):
+        name, run = numbered[1], int(numbered[2])
+    plain = name.replace("_orig_mod.", "")
+    for way in (name, plain, plain.removeprefix("module.")):
+        if way in known:
+            return known[way], run
+    return None, 0
+
+
+def _by_module(model: nn.Module, double: nn.Module, layer: nn.Module) -> nn.Module | None:
+    for name, known in unwrapped(model).named_modules():
+        if known is layer or unwrapped(known) is unwrapped(layer):
+            return _by_name(double, name)[0]
+    return None
+
+
+def nearest(names: Sequence[str], wanted: Any) -> str:
+    """The names, or of many the nearest to what was wanted and how many there are."""
+    if len(names) <= FEW:
+        return f"Layers that give maps: {listed(names)}."
+    close = difflib.get_close_matches(str(wanted), names, FEW // 2, cutoff=0.3) or names[-3:]
+    return (
+        f"The nearest of the {len(names)} layers that give maps: {listed(close)}; "
+        "layer_names(model, images) gives all."
+    )
+
+
+def listed(names: Sequence[str]) -> str:
+    """Names in quotation marks."""
+    return ", ".join(repr(name) for name in names) or "none"
+
+
+def form(value: Any) -> str:
+    """A tensor's shape, or the type of anything else, in words."""
+    if isinstance(value, Tensor):
+        return f"of shape {tuple(value.shape)}"
+    return f"a {type(value).__name__}"
+
+
+def first_line(error: BaseException) -> str:
+    """An error's message up to its first line break."""
+    return str(error).partition("\n")[0]

@@ -1,0 +1,92 @@
+"""Class activation mapping: Zhou et al., Learning Deep Features for Discriminative Localization.
+
+CVPR 2016, section 2. The network ends in global average pooling and one linear layer, so
+
+    y^c = Σ_k w_k^c · mean_ij A^k_ij  =  mean_ij Σ_k w_k^c A^k_ij        (bias left out)
+
+and the inner sum says what each position (i, j) adds to the class score.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from .asked import check
+from .recording import Recording, full, record, trace
+from .targets import Classes, check_finite, classes
+
+NEEDS = "CAM needs a network that ends in global average pooling and one linear layer."
+
+
+def cam(model: nn.Module, images: Tensor, target: Classes = None) -> Tensor:
+    """L^c_ij = Σ_k w_k^c A^k_ij: what each position adds to the score of class c, signed.
+
+    Args:
+        model: a CNN that ends in global average pooling and one linear layer; it is not touched.
+        images: float tensor (N, C, H, W).
+        target: the class: None (each image's top class), an int, or one int per image.
+
+    Returns:
+        (N, h, w), at the last feature map's resolution. Its mean over the positions is y^c
+        without the bias.
+
+    Raises:
+        ValueError: the head is another one (the message names it), or the target is no class.
+    """
+    check(model, images)
+    try:
+        A, w, output = _head(record(model, images))
+    except ValueError:
+        raise ValueError(_other_head(model, images)) from None
+    return torch.einsum("nk,nkij->nij", w[classes(output, target)], A)
+
+
+def cam_of(recording: Recording, target: Classes = None) -> Tensor:
+    """`cam` from a recording that has the map that is pooled among its layers."""
+    A, w, output = _head(recording)
+    return torch.einsum("nk,nkij->nij", w[classes(output, target)], A)
+
+
+def _head(recording: Recording) -> tuple[Tensor, Tensor, Tensor]:
+    """A (N, K, h, w), the linear layer's weight (classes, K), and the output.
+
+    That the head is the one CAM needs is not read off the model's parts but checked with numbers:
+    the linear layer's output must be the model's, and its input the mean of a recorded map (or of
+    its ReLU, where a functional one follows).
+    """
+    if recording.head is not None:
+        w, pooled, y = recording.head
+        if isinstance(recording.output, Tensor) and torch.equal(recording.output, y):
+            for A in reversed(recording.features.values()):
+                for candidate in (A, A.relu()):
+                    if _is_mean(pooled, candidate):
+                        return candidate, full(w), recording.output
+    raise ValueError(f"{NEEDS} The last linear layer takes the mean of no map recorded here.")
+
+
+def _is_mean(pooled: Tensor, features: Tensor) -> bool:
+    """Whether `pooled` is the features' mean over positions, up to rounding."""
+    mean = features.mean(dim=(2, 3))
+    rounding = 32 * torch.finfo(pooled.dtype).eps * features.abs().max()
+    return mean.shape == pooled.shape and bool(((mean - pooled).abs() <= rounding).all())
+
+
+def _other_head(model: nn.Module, images: Tensor) -> str:
+    """What the network has instead."""
+    traced = trace(model, images)
+    last = max((i for i, call in enumerate(traced.calls) if call.reading), default=-1)
+    behind = [call for call in traced.calls[last + 1 :] if not list(call.module.children())]
+    found = " → ".join(type(call.module).__name__ for call in behind) or "no layer"
+    linear = [call.output for call in behind if isinstance(call.module, nn.Linear)]
+    problem = ""
+    if last >= 0 and linear:
+        check_finite(linear[-1])
+        same = isinstance(traced.output, Tensor) and torch.equal(linear[-1], traced.output)
+        problem = " The model's output is not that of its last Linear."
+        if same:
+            problem = " The input of its last Linear is not the mean of that map."
+    return (
+        f"{NEEDS} After its last feature map this one has: {found}.{problem} "
+        "Use grad_cam, which takes any head."
+    )

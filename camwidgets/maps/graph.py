@@ -1,0 +1,165 @@
+"""Autograd's graph: which nodes a score comes through, and what its ReLUs do with gradients."""
+
+from __future__ import annotations
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import BackwardCFunction
+
+Rule = Callable[[Tensor, Tensor], Tensor]
+"""(the gradient before a ReLU by its own derivative, the gradient behind it) → the one before"""
+
+ACTIVATIONS = {
+    *("Celu", "Clamp", "ClampMin", "Elu", "Gelu", "Glu", "Hardsigmoid", "Hardswish", "Hardtanh"),
+    *("LeakyRelu", "LogSigmoid", "Maximum", "Mish", "Prelu", "PreluKernel", "Rrelu", "Selu"),
+    *("RreluWithNoise", "Sigmoid", "Silu", "Softplus", "Softsign", "Tanh", "Threshold"),
+}
+ONLY_SHOWN = {
+    *("View", "UnsafeView", "Clone", "Slice", "Alias", "Permute", "Transpose", "ToCopy"),
+    *("Softmax", "LogSoftmax", "Sigmoid"),
+}
+
+
+def name_of(node: Any) -> str:
+    """A node's operation: ReluBackward0 → Relu."""
+    return re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
+
+
+def reached(root: Any) -> set[Any]:
+    """The nodes that lead to `root`, itself among them."""
+    seen, stack = {root}, [root]
+    while stack:
+        for node, _ in stack.pop().next_functions:
+            if node is not None and node not in seen:
+                seen.add(node)
+                stack.append(node)
+    return seen
+
+
+def on_every_path(root: Any) -> set[Any]:
+    """The nodes that every path from `root` to its end passes through."""
+    arrows = Counter(after for node in reached(root) for after, _ in node.next_functions)
+    shared, ready, open_arrows = set(), [root], 0
+    missing = Counter(arrows)
+    while ready:
+        node = ready.pop()
+        if not ready and not open_arrows:
+            shared.add(node)
+        for after, _ in node.next_functions:
+            if after is not None:
+                missing[after] -= 1
+                open_arrows += 1
+                if not missing[after]:
+                    open_arrows -= arrows[after]
+                    ready.append(after)
+    return shared
+
+
+def shown_in(output: Any) -> set[Any]:
+    """The nodes of what the model's output, where it is a map, shows in another size or form."""
+    nodes = [t.grad_fn for t in _tensors(output) if t.dim() > 2 and t.grad_fn is not None]
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
+        if name_of(node) in ONLY_SHOWN or name_of(node).startswith("Upsample"):
+            for before, _ in node.next_functions:
+                if before is not None and before not in seen:
+                    seen.add(before)
+                    nodes.append(before)
+    return seen
+
+
+def _tensors(output: Any) -> Iterator[Tensor]:
+    if isinstance(output, Tensor):
+        yield output
+    elif isinstance(output, (dict, list, tuple)):
+        for part in output.values() if isinstance(output, dict) else output:
+            yield from _tensors(part)
+
+
+@contextmanager
+def relus_follow(rule: Rule | None, root: Any) -> Iterator[None]:
+    """While active, gradients pass the ReLUs that lead to `root` by `rule`.
+
+    Raises:
+        ValueError: there is no ReLU; the message names the activations found.
+    """
+    hooks = []
+    try:
+        for node in _relus(reached(root)) if rule else ():
+            hooks.append(node.register_hook(_hook(rule)))
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _hook(rule: Rule) -> Callable:
+    def change(before: tuple[Tensor | None, ...], behind: tuple[Tensor, ...]) -> tuple:
+        return tuple(g if g is None else rule(g, behind[0]) for g in before)
+
+    return change
+
+
+def _relus(nodes: Iterable[Any]) -> list[Any]:
+    """The ReLUs among these nodes; activations that are none are told."""
+    relus, others = [], Counter()
+    for node in nodes:
+        if is_relu(node):
+            relus.append(node)
+        elif name := _other_activation(node):
+            others[name] += 1
+    found = ", ".join(f"{name} {count}" for name, count in sorted(others.items()))
+    if not relus:
+        raise ValueError(
+            "This method changes how gradients pass ReLUs, and the model called none "
+            f"(activations found: {found or 'none'}). grad_cam works with any activation."
+        )
+    if others:
+        count = len(relus) + others.total()
+        warnings.warn(
+            f"guided in {len(relus)} of {count} activations: {found} let gradients pass by their "
+            "own derivatives, so that this is a mixture of guided and plain gradients.",
+            stacklevel=2,
+        )
+    return relus
+
+
+def is_relu(node: Any) -> bool:
+    """Whether a node is a ReLU or ReLU6, in whatever words the model asked for it."""
+    name = name_of(node)
+    if name == "Hardtanh":
+        return node._saved_min_val == 0
+    if name == "Threshold":
+        return node._saved_threshold == 0
+    if name in ("Clamp", "ClampMin"):
+        low = node._saved_min
+        return _is_zero(low)
+    if name == "Maximum":
+        sides = zip(node.next_functions, (node._saved_other, node._saved_self), strict=True)
+        return any(edge[0] is not None and _is_zero(bound) for edge, bound in sides)
+    return name == "Relu"
+
+
+def _is_zero(bound: Any) -> bool:
+    return bound is not None and not torch.as_tensor(bound).any()
+
+
+def _other_activation(node: Any) -> str:
+    """What to call an activation that is no ReLU; empty for any other node."""
+    name = name_of(node)
+    if isinstance(node, BackwardCFunction):
+        return f"{name} (a torch.autograd.Function)"
+    if name == "DifferentiableGraph":
+        return "scripted code"
+    masked = name == "Where" and any(edge[0] is None for edge in node.next_functions)
+    if name in ACTIVATIONS or masked:
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Kernel")).lower()
+    return ""
