@@ -149,6 +149,15 @@ RELUS = {
     "Tensor.relu": lambda: lambda x: x.relu(),
     "Tensor.relu_": lambda: lambda x: x.relu_(),
     "Tensor.relu_, its result not used": lambda: result_unused,
+    "torch.ops.aten.relu": lambda: torch.ops.aten.relu.default,
+    "clamp(min=0)": lambda: lambda x: x.clamp(min=0),
+    "clamp_(min=0.0)": lambda: lambda x: x.clamp_(min=0.0),
+    "clamp_min": lambda: lambda x: torch.clamp_min(x, 0),
+    "clamp(min=tensor)": lambda: lambda x: x.clamp(min=torch.zeros(())),
+    "F.threshold(0, 0)": lambda: lambda x: F.threshold(x, 0, 0),
+    "nn.Threshold(0, 0, inplace=True)": lambda: nn.Threshold(0, 0, inplace=True),
+    "torch.maximum(x, 0)": lambda: lambda x: torch.maximum(x, torch.zeros(())),
+    "torch.maximum(0, x)": lambda: lambda x: torch.maximum(torch.zeros_like(x), x),
 }
 RELU6S = {
     "nn.ReLU6": nn.ReLU6,
@@ -158,6 +167,7 @@ RELU6S = {
     "F.relu6(inplace=True)": lambda: partial(F.relu6, inplace=True),
     "F.hardtanh(x, 0, 6)": lambda: lambda x: F.hardtanh(x, 0, 6),
     "F.hardtanh(min_val=0, max_val=6)": lambda: partial(F.hardtanh, min_val=0.0, max_val=6.0),
+    "clamp(0, 6)": lambda: lambda x: x.clamp(0, 6),
     "F.hardtanh_(x, 0, 6)": lambda: lambda x: F.hardtanh_(x, 0.0, 6.0),
 }
 RULES = {"plain": gradient, "guided": guided_backprop, "deconvnet": deconvnet}
@@ -298,7 +308,7 @@ def test_no_relu_is_an_error_that_names_what_was_found() -> None:
         (nn.Softplus(), "softplus"),
         (nn.Mish(), "mish"),
         (nn.Hardtanh(-1, 1), "hardtanh"),
-        (nn.Threshold(0, 0), "threshold"),
+        (nn.Threshold(0.5, 0), "threshold"),
         (nn.Identity(), "none"),
     ],
 )
@@ -310,7 +320,7 @@ def test_the_names_of_activations_found(activation: nn.Module, name: str) -> Non
 def test_clamp_is_named_too() -> None:
     class Clamped(nn.Module):
         def forward(self, x: Tensor) -> Tensor:
-            return x.clamp(min=0).mean((2, 3))
+            return x.clamp(min=0.1).mean((2, 3))
 
     with pytest.raises(ValueError, match="clamp"):
         guided_backprop(Clamped(), torch.ones(1, 1, 2, 2))

@@ -49,7 +49,7 @@ class OutOfOrder(nn.Module):
 
 def test_order_is_that_of_the_call() -> None:
     names = layer_names(seeded(OutOfOrder), pictures(2, 3, 8, 8))
-    assert names == ["early", "late.0", "late.1", "late", "relu"]
+    assert names == ["early", "relu#1", "late.0", "late.1", "late", "relu#2"]
 
 
 def test_names_work_for_any_channels_and_size() -> None:
@@ -105,10 +105,10 @@ def test_none_is_the_last_map_larger_than_1x1() -> None:
     small = pictures(2, 3, 2, 2)
     assert torch.equal(grad_cam(model, small, None, 0), grad_cam(model, small, "2", 0))
     model = seeded(OutOfOrder)
-    assert torch.equal(grad_cam(model, images), grad_cam(model, images, "relu"))
+    assert torch.equal(grad_cam(model, images), grad_cam(model, images, "relu#2"))
 
 
-@pytest.mark.parametrize("name", ["early", "late.0", "late", "relu"])
+@pytest.mark.parametrize("name", ["early", "late.0", "late"])
 def test_a_module_is_as_good_as_its_name(name: str) -> None:
     model, images = seeded(OutOfOrder), pictures(2, 3, 8, 8)
     module = dict(model.named_modules())[name]
@@ -158,11 +158,40 @@ def test_a_container_is_its_last_layer() -> None:
         assert torch.equal(a, b)
 
 
-def test_a_layer_called_twice_counts_by_its_last_call() -> None:
+def test_each_run_of_a_layer_has_a_name() -> None:
     model, images = seeded(OutOfOrder), pictures(2, 3, 8, 8)
-    A, g = features_and_gradient(model, images, "relu", 1)
-    assert_close(A, model.relu(model.late(model.relu(model.early(images)))).detach())
+    first = model.relu(model.early(images)).detach()
+    second = model.relu(model.late(first)).detach()
+    A, g = features_and_gradient(model, images, "relu#2", 1)
+    assert_close(A, second)
     assert_close(g, (model.linear.weight[1].detach() / 36).view(1, 4, 1, 1).expand(2, 4, 6, 6))
+    A, g = features_and_gradient(model, images, "relu#1", 1)
+    assert_close(A, first)
+    leaf = first.clone().requires_grad_()
+    score = model.linear(model.relu(model.late(leaf)).mean((2, 3)))[:, 1].sum()
+    assert_close(g, torch.autograd.grad(score, leaf)[0])
+    assert list(record(model, images, ["relu#2", "relu#1"]).features) == ["relu#1", "relu#2"]
+
+
+@pytest.mark.parametrize("layer", ["relu", "relu#3", "module"])
+def test_a_layer_that_runs_twice_needs_the_run(layer: str) -> None:
+    model, images = seeded(OutOfOrder), pictures(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"'relu' runs 2 times.*'relu#1', 'relu#2'"):
+        grad_cam(model, images, model.relu if layer == "module" else layer)
+
+
+def test_a_layer_that_runs_once_on_a_map_keeps_its_name() -> None:
+    class Shared(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.relu, self.linear = nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(self.relu(self.relu(self.conv(x)).mean((2, 3))))
+
+    model, images = seeded(Shared), pictures(2, 3, 8, 8)
+    assert layer_names(model, images) == ["conv", "relu"]
+    assert torch.equal(grad_cam(model, images, "relu"), grad_cam(model, images, "relu#1"))
 
 
 # ---- whose output --------------------------------------------------------------------------------
@@ -275,7 +304,8 @@ class SideBranch(nn.Module):
 
 def test_a_layer_off_the_way_to_the_output() -> None:
     model, images = seeded(SideBranch), pictures(2, 3, 8, 8)
-    for layer in (None, "side", model.side):
+    assert torch.equal(grad_cam(model, images), grad_cam(model, images, "trunk"))
+    for layer in ("side", model.side):
         with pytest.raises(ValueError, match=r"does not depend on 'side'|no gradient"):
             grad_cam(model, images, layer)
     with pytest.raises(ValueError, match="does not depend on 'side': choose"):
@@ -284,7 +314,9 @@ def test_a_layer_off_the_way_to_the_output() -> None:
 
 
 def test_a_layer_that_is_never_called() -> None:
-    with pytest.raises(ValueError, match=r"'unused' gives no feature map.*'early', 'late.0'"):
+    with pytest.raises(
+        ValueError, match=r"'unused' gives no feature map.*never ran.*'early', 'relu#1', 'late.0'"
+    ):
         grad_cam(seeded(OutOfOrder), pictures(2, 3, 8, 8), "unused")
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
@@ -18,10 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..maps import record, upsample
-from ..maps.cam import _gap_head
-from ..maps.guided import ReLURule, guided_rule
-from ..maps.recording import run
+from ..maps import cam_of, guided_backprop_of, record, run, upsample
 from ..maps.targets import scores
 from .inputs import Inputs
 from .stops import stops
@@ -199,15 +197,16 @@ class Atlas:
         reasons = {}
         if "CAM" in wanted:
             try:
-                _gap_head(self.model, x)
+                cam_of(record(self.model, x))
             except ValueError as error:
                 reasons["CAM"] = str(error)
         if any(name.startswith("guided") for name in wanted):
-            with ReLURule(guided_rule) as relus, torch.no_grad():
-                run(self.model, x, grad=False)
-            if not relus.met:
-                found = ", ".join(sorted(relus.others)) or "none of its relatives either"
-                reason = f"The guided methods are left out: the model calls no ReLU ({found})."
+            try:
+                with warnings.catch_warnings():
+                    warnings.simplefilter("ignore")
+                    guided_backprop_of(record(self.model, x, [], pixels=True))
+            except ValueError as error:
+                reason = f"The guided methods are left out: {error}"
                 reasons |= dict.fromkeys(METHODS[2:], reason)
                 self.note = reason
         for name in asked or ():
@@ -250,21 +249,19 @@ class Atlas:
     def _cams(self, x: Tensor, classes: list[int]) -> dict[int, Heat]:
         if "CAM" not in self.methods:
             return {}
-        features, weight, _ = _gap_head(self.model, x)
-        maps = torch.einsum("ck,kij->cij", weight[classes], features[0])
-        return {c: Heat.of(m) for c, m in zip(classes, maps, strict=True)}
+        recording = record(self.model, x)
+        return {c: Heat.of(cam_of(recording, c)[0]) for c in classes}
 
     def _guided(self, x: Tensor, classes: list[int]) -> dict[int, Heat]:
         if not any(name.startswith("guided") for name in self.methods):
             return {}
+        recording = record(self.model, x, [], pixels=True)
         heats = {}
-        with torch.inference_mode(False), torch.enable_grad():
-            x = x.clone().requires_grad_()
-            with ReLURule(guided_rule):
-                output = run(self.model, x)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             for c in classes:
-                score = scores(output, None if output.dim() == 1 else c).sum()
-                (gradient,) = torch.autograd.grad(score, x, retain_graph=True)
+                target = None if recording.output.dim() == 1 else c
+                gradient = guided_backprop_of(recording, target)
                 heats[c] = Heat.of(gradient[0].abs().amax(dim=0))
         return heats
 
@@ -293,7 +290,7 @@ def _like_model(model: nn.Module, x: Tensor) -> Tensor:
 def _output(model: nn.Module, x: Tensor) -> Tensor:
     """What the model gives for an image, checked to be one row of scores."""
     try:
-        output = run(model, x, grad=False)
+        output = run(model, x)
     except Exception as error:
         if isinstance(error, TypeError):
             raise

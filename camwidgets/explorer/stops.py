@@ -6,10 +6,9 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from ..maps.recording import is_map, run
+from ..maps import graph, trace
 
 
 def stops(model: nn.Module, images: Tensor) -> list[str]:
@@ -26,16 +25,13 @@ def stops(model: nn.Module, images: Tensor) -> list[str]:
         model: any module; left exactly as it was.
         images: float tensor (N, C, H, W).
     """
-    steps: list[Step] = []
-
-    def note(name: str, module: nn.Module, inputs: tuple, output: Any) -> None:
-        if is_map(output, images):
-            given = inputs[0] if inputs else None
-            steps.append(Step(name, module, given, output, output.grad_fn))
-
-    with torch.inference_mode(False):
-        output = run(model, images.clone().requires_grad_(), note)
-    shared = _on_every_path(output.grad_fn)
+    traced = trace(model, images)
+    steps = [
+        Step(call.name, call.module, call.given, call.tensor, call.node)
+        for call in traced.calls
+        if call.reading
+    ]
+    shared = graph.on_every_path(traced.output.grad_fn)
     everywhere = [step for step in steps if step.node in shared] or steps
     last = {step.name: step for step in everywhere if not step.idle()}
 
@@ -100,29 +96,3 @@ class Step:
 def _made_in(module: nn.Module, *homes: str) -> bool:
     classes = [f"{c.__module__}.{c.__qualname__}" for c in type(module).__mro__]
     return any(c.startswith(f"torch.nn.modules.{home}") for c in classes for home in homes)
-
-
-def _on_every_path(root: Any) -> set[Any]:
-    """The nodes of an autograd graph that every path from `root` to its end passes through."""
-    arrows: Counter[Any] = Counter()
-    seen, stack = {root}, [root]
-    while stack:
-        for node, _ in getattr(stack.pop(), "next_functions", ()):
-            if node is not None:
-                arrows[node] += 1
-                if node not in seen:
-                    seen.add(node)
-                    stack.append(node)
-    shared, ready, waiting, pending = set(), [root], Counter(arrows), 0
-    while ready:
-        node = ready.pop()
-        if not ready and not pending:
-            shared.add(node)
-        for after, _ in getattr(node, "next_functions", ()):
-            if after is not None:
-                waiting[after] -= 1
-                pending += 1
-                if not waiting[after]:
-                    pending -= arrows[after]
-                    ready.append(after)
-    return shared

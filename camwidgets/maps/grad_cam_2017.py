@@ -36,7 +36,7 @@ def grad_cam(
         relu: False keeps what speaks against the class, as negative values.
 
     Returns:
-        (N, h, w), unnormalised, at the layer's resolution; of a half-precision model float32.
+        (N, h, w), unnormalised, at the layer's resolution; of a float16 model as float32.
 
     Raises:
         TypeError, ValueError: an unknown layer or target, or images the model cannot take.

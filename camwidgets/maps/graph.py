@@ -21,10 +21,8 @@ ACTIVATIONS = {
     *("LeakyRelu", "LogSigmoid", "Maximum", "Mish", "Prelu", "PreluKernel", "Rrelu", "Selu"),
     *("RreluWithNoise", "Sigmoid", "Silu", "Softplus", "Softsign", "Tanh", "Threshold"),
 }
-ONLY_SHOWN = {
-    *("View", "UnsafeView", "Clone", "Slice", "Alias", "Permute", "Transpose", "ToCopy"),
-    *("Softmax", "LogSoftmax", "Sigmoid"),
-}
+ONLY_SHOWN = ("Upsample", "View", "UnsafeView", "Clone", "Slice", "Alias", "Permute", "Transpose")
+LEARNED = ("Convolution", "Addmm", "Mm", "Bmm")
 
 
 def name_of(node: Any) -> str:
@@ -32,11 +30,12 @@ def name_of(node: Any) -> str:
     return re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
 
 
-def reached(root: Any) -> set[Any]:
-    """The nodes that lead to `root`, itself among them."""
+def reached(root: Any, beyond: Callable[[Any], bool] = lambda node: True) -> set[Any]:
+    """The nodes that lead to `root`, itself among them; past some nodes only if `beyond` says so."""
     seen, stack = {root}, [root]
     while stack:
-        for node, _ in stack.pop().next_functions:
+        here = stack.pop()
+        for node, _ in here.next_functions if beyond(here) else ():
             if node is not None and node not in seen:
                 seen.add(node)
                 stack.append(node)
@@ -62,18 +61,18 @@ def on_every_path(root: Any) -> set[Any]:
     return shared
 
 
-def shown_in(output: Any) -> set[Any]:
-    """The nodes of what the model's output, where it is a map, shows in another size or form."""
-    nodes = [t.grad_fn for t in _tensors(output) if t.dim() > 2 and t.grad_fn is not None]
-    seen = set(nodes)
-    while nodes:
-        node = nodes.pop()
-        if name_of(node) in ONLY_SHOWN or name_of(node).startswith("Upsample"):
-            for before, _ in node.next_functions:
-                if before is not None and before not in seen:
-                    seen.add(before)
-                    nodes.append(before)
-    return seen
+def shown_in(output: Any, root: Any) -> set[Any]:
+    """The nodes of the model's own output, where that is a map from which the score is read off.
+
+    Args:
+        output: what the model gave.
+        root: the score's node.
+    """
+    own: set[Any] = set()
+    for tensor in _tensors(output):
+        if tensor.dim() > 2 and tensor.grad_fn is not None:
+            own |= reached(tensor.grad_fn, lambda node: name_of(node).startswith(ONLY_SHOWN))
+    return own & reached(root, lambda node: not name_of(node).endswith(LEARNED)) if own else own
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
@@ -116,17 +115,16 @@ def _relus(nodes: Iterable[Any]) -> list[Any]:
             relus.append(node)
         elif name := _other_activation(node):
             others[name] += 1
-    found = ", ".join(f"{name} {count}" for name, count in sorted(others.items()))
     if not relus:
         raise ValueError(
-            "This method changes how gradients pass ReLUs, and the model called none "
-            f"(activations found: {found or 'none'}). grad_cam works with any activation."
+            "This method changes how gradients pass ReLUs, and the model called none (activations "
+            f"found: {', '.join(sorted(others)) or 'none'}). grad_cam works with any activation."
         )
     if others:
-        count = len(relus) + others.total()
+        found = ", ".join(f"{count} × {name}" for name, count in sorted(others.items()))
         warnings.warn(
-            f"guided in {len(relus)} of {count} activations: {found} let gradients pass by their "
-            "own derivatives, so that this is a mixture of guided and plain gradients.",
+            f"guided in {len(relus)} of {len(relus) + others.total()} activations: through the "
+            f"others ({found}) gradients pass by their own derivatives.",
             stacklevel=2,
         )
     return relus

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from math import prod
 from typing import Any
 
+import torch
 from torch import Tensor
 
 
@@ -71,7 +72,8 @@ class Layouts:
 
     def start(self, leaf: Tensor) -> None:
         """A tensor (N, K, h, w) at which the graph begins."""
-        node = leaf.view_as(leaf).grad_fn.next_functions[0][0]
+        with torch.enable_grad():
+            node = leaf.view_as(leaf).grad_fn.next_functions[0][0]
         self.known[node, 0] = self._fresh(leaf.shape)
 
     def reading(self, edge: tuple[Any, int]) -> Reading | None:
@@ -85,7 +87,8 @@ class Layouts:
         if len(shape) != 4:
             return None
         images = Atom("n" if shape[0] == self.count else "k", shape[0])
-        return ((images,), *((Atom(label, size),) for label, size in zip("khw", shape[1:])))
+        _, k, h, w = shape
+        return ((images,), (Atom("k", k),), (Atom("h", h),), (Atom("w", w),))
 
     def _of(self, node: Any, output: int) -> Layout | None:
         """The layout of what a node gave, from those of what it was given."""
@@ -108,8 +111,10 @@ class Layouts:
             return given[::-1]
         if name in ("Addmm", "Mm"):
             return (*given[:-1], (Atom("k", shape[-1]),)) if len(given) == len(shape) else None
-        if name == "Bmm":
-            return None if inputs[1] is not None else (*given[:-1], (Atom("k", shape[-1]),))
+        if name in ("Bmm", "Baddbmm"):
+            return _product(*inputs[-2:], shape)
+        if name.startswith("ScaledDotProduct"):
+            return _product(inputs[0], inputs[2], shape)
         if name == "Cat":
             return _joined(given, inputs, _dim(node._saved_dim), shape)
         if name == "Slice" and node._saved_step == 1:
@@ -126,14 +131,13 @@ class Layouts:
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"}
 MOVES = {
     *("Roll", "Flip", "Rot90", "Index", "IndexSelect", "Gather", "Sort", "Topk", "Scatter"),
-    *("AsStrided", "ScaledDotProduct", "Baddbmm", "Cumsum", "Take", "Unfold", "Im2Col", "Repeat"),
+    *("AsStrided", "Cumsum", "Take", "Unfold", "Im2Col", "Repeat"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
 
 
 def _name(node: Any) -> str:
-    name = node.name().partition("Backward")[0].rpartition("::")[2]
-    return "ScaledDotProduct" if name.startswith("ScaledDotProduct") else name
+    return node.name().partition("Backward")[0].rpartition("::")[2]
 
 
 def _dim(dim: int) -> int:
@@ -146,7 +150,8 @@ def _inputs_first(
     """The edges that lead to `edge`, each after its inputs, back to what is known."""
     stack, opened = [edge], set()
     while stack:
-        node, output = here = stack[-1]
+        here = stack[-1]
+        node = here[0]
         if here in known or node is None:
             stack.pop()
         elif here in opened or _name(node).endswith("Convolution"):
@@ -154,6 +159,14 @@ def _inputs_first(
         else:
             opened.add(here)
             stack.extend(e for e in node.next_functions if e[0] is not None and e not in opened)
+
+
+def _product(a: Layout | None, b: Layout | None, shape: Shape) -> Layout | None:
+    """a @ b, and attention (the rows of the queries, the columns of the values)."""
+    if a is None:
+        return None
+    columns = (Atom("k", shape[-1]),) if b is None else b[-1]
+    return (*a[:-1], columns)
 
 
 def _is_spatial(axis: Axis) -> bool:
@@ -284,7 +297,7 @@ def _reading(layout: Layout) -> Reading | None:
             return None
         where[labels] = i
     sizes = {atom.label: atom.size for atom in grid if atom.part == 0}
-    if not {"h", "w"} == sizes.keys() or sizes["h"] * sizes["w"] < 2 or len(grid) != 2:
+    if sizes.keys() != {"h", "w"} or sizes["h"] * sizes["w"] < 2 or len(grid) != 2:
         return None
     positions = [where["hw"]] if "hw" in where else [where["h"], where["w"]]
     if set(where) - {"n", "k", "h", "w", "hw"} or not {"n", "k"} <= where.keys():

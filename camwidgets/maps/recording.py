@@ -67,9 +67,11 @@ class Call:
 
     @property
     def tensor(self) -> Any:
-        """The output itself, or the first of several."""
+        """The output itself, or the first of a tuple if the rest of that holds no tensors."""
         several = type(self.output) in (tuple, list) and self.output
-        return self.output[0] if several else self.output
+        if several and not any(isinstance(part, Tensor) for part in self.output[1:]):
+            return self.output[0]
+        return self.output
 
     @property
     def node(self) -> Any:
@@ -239,7 +241,7 @@ def record(
             return last.recording([call])
         layers = [call.name]
         if not call.reading.is_grid:
-            layers = [_last_to_count(model, images, [call, *others[:2]], target)]
+            layers = [_last_to_count(model, images, [call, *others[:11]], target)]
     passed = _AskedLayers(model, images, layers, keep=pixels or not layers)
     return passed.recording(passed.calls)
 
@@ -289,8 +291,8 @@ def run(model: nn.Module, images: Tensor) -> Any:
 
 
 def full(tensor: Tensor) -> Tensor:
-    """Half precision as float32, which holds the small numbers of a map; others as they are."""
-    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
+    """float16 as float32, which holds the small numbers of a map; others as they are."""
+    return tensor.float() if tensor.dtype == torch.float16 else tensor
 
 
 def _called(model: nn.Module, images: Tensor) -> Any:
@@ -354,7 +356,7 @@ class _Pass:
         self.layouts = Layouts(len(images))
         with torch.inference_mode(False):
             self.images = images.detach().clone().requires_grad_()
-        self.layouts.start(self.images)
+            self.layouts.start(self.images)
 
     def go(self, watched: Sequence[tuple[str, nn.Module]]) -> None:
         """Run; `visit` sees each call of the layers to watch."""
@@ -524,9 +526,9 @@ class _LastMaps(_Pass):
 
     def on_the_way(self, target: Target) -> list[Call]:
         """The maps that everything passes through on the way to the score, the last one first."""
-        with torch.enable_grad():
+        with torch.inference_mode(False), torch.enable_grad():
             root = differentiable(scores(self.output, target, len(self.images))).grad_fn
-        own = graph.shown_in(self.output)
+        own = graph.shown_in(self.output, root)
         for nodes in (graph.on_every_path(root), graph.reached(root)):
             calls = [c for c in reversed(self.calls) if c.node in nodes and c.node not in own]
             for call in calls:
@@ -544,7 +546,7 @@ class _LastMaps(_Pass):
 
 def _repeats(call: Call) -> bool:
     """Whether a layer hands on its input, or pools a map to no fewer positions."""
-    if call.tensor is call.given:
+    if call.tensor is call.given and not call.version:
         return True
     if not isinstance(call.module, nn.AdaptiveAvgPool2d) or not isinstance(call.given, Tensor):
         return False

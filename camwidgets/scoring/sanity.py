@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camwidgets.maps.recording import run
+from camwidgets.maps import trace
 
 from .faithfulness import blur
 from .localisation import as_maps
@@ -99,13 +99,11 @@ def _from_the_top(model: nn.Module, images: Tensor) -> list[str]:
                 "method, so it cannot be randomised; give its class one."
             )
     ran: dict[str, None] = {}
-
-    def note(name: str, *_: object) -> None:
+    for call in trace(model, images[:1]).calls:
+        name = call.name.partition("#")[0]
         if name in layers:
             ran.pop(name, None)
             ran[name] = None
-
-    run(model, images[:1], note, grad=False)
     return list(reversed(ran))
 
 
