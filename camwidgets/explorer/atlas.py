@@ -206,7 +206,8 @@ class Atlas:
                     warnings.simplefilter("ignore")
                     guided_backprop_of(record(self.model, x, [], pixels=True))
             except ValueError as error:
-                reason = f"The guided methods are left out: {error}"
+                found = str(error).partition("found: ")[2].partition(")")[0]
+                reason = f"The guided methods are left out: the model calls no ReLU ({found})."
                 reasons |= dict.fromkeys(METHODS[2:], reason)
                 self.note = reason
         for name in asked or ():

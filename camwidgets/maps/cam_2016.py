@@ -62,7 +62,10 @@ def _head(recording: Recording) -> tuple[Tensor, Tensor, Tensor]:
                 for candidate in (A, A.relu()):
                     if _is_mean(pooled, candidate):
                         return candidate, full(w), recording.output
-    raise ValueError(f"{NEEDS} The last linear layer takes the mean of no map recorded here.")
+    raise ValueError(
+        f"{NEEDS} The last linear layer takes the mean of no map recorded here. "
+        "Use grad_cam, which takes any head."
+    )
 
 
 def _is_mean(pooled: Tensor, features: Tensor) -> bool:

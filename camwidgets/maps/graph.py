@@ -31,7 +31,7 @@ def name_of(node: Any) -> str:
 
 
 def reached(root: Any, beyond: Callable[[Any], bool] = lambda node: True) -> set[Any]:
-    """The nodes that lead to `root`, itself among them; past some nodes only if `beyond` says so."""
+    """The nodes that lead to `root`, itself among them; past a node only if `beyond` says so."""
     seen, stack = {root}, [root]
     while stack:
         here = stack.pop()
