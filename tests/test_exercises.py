@@ -15,6 +15,7 @@ from answers import RIGHT
 
 from camwidgets.course.exercises import Exercise, Mistake, check, diagnose, exercises, hint
 from camwidgets.course.exercises import _engine as engine
+from camwidgets.course.exercises import _values as values
 
 every_exercise = pytest.mark.parametrize(
     "exercise", dict.fromkeys(exercises().values()), ids=lambda e: e.name
@@ -38,20 +39,21 @@ def perturbations(value: Any, rng: np.random.Generator) -> Iterator[Any]:
         for wrong in perturbations(value[place], rng):
             yield (*value[:place], wrong, *value[place + 1 :])
     elif isinstance(value, (bool, np.bool_)):
-        yield from (not value, [value], 0.5)
+        yield from (not value, [value, value], 0.5)
     else:
         right = torch.as_tensor(value).detach().double().numpy()
         size = np.abs(right).max() or 1.0
         wrongs = [right * f for f in (-1.0, 0.0, 0.9, 1.1, 2.0)]
         wrongs += [right + s * size for s in (-0.5, -0.02, 0.02, 0.5, 1.0, np.nan, np.inf)]
         wrongs += [right + rng.uniform(0.02, 0.5) * size * rng.choice([-1, 1], right.shape)]
-        wrongs += [right[..., None], [right, right], str(right)]
+        wrongs += [[right, right], str(right)]
         for axis in range(right.ndim):
             wrongs += [np.roll(right, 1, axis), right.mean(axis), right.take([0], axis)]
             wrongs += [np.flip(right, axis), right.sum(axis, keepdims=True)]
         if right.ndim > 1:
             wrongs += [right.T, right.swapaxes(-1, -2)]
         if right.ndim:
+            wrongs.append(right[..., None])
             one = right.copy()
             one[tuple(rng.integers(right.shape))] += 0.02 * size * rng.choice([-1, 1])
             wrongs.append(one)
@@ -85,7 +87,7 @@ def test_right_answers_of_another_make_are_accepted(exercise: Exercise) -> None:
     def converted(value: Any, into: Callable) -> Any:
         if isinstance(value, (list, tuple)):
             return type(value)(converted(item, into) for item in value)
-        return value if isinstance(value, (str, bool)) or engine._is_uint8(value) else into(value)
+        return value if isinstance(value, (str, bool)) or values.is_uint8(value) else into(value)
 
     makes = [
         lambda value: torch.as_tensor(value).detach().double(),
@@ -125,7 +127,7 @@ def test_500_perturbed_answers_are_refused(exercise: Exercise) -> None:
             same = numeric(wrong) and np.array_equal(
                 np.asarray(wrong, dtype=float), np.asarray(exercise.expected[trial], dtype=float)
             )
-            if same or engine._agree(wrong, exercise.expected[trial], 1e-9):
+            if same or values.agree(wrong, exercise.expected[trial], 1e-9):
                 continue  # such as a symmetric map, mirrored
             answers = [*exercise.expected[:trial], wrong, *exercise.expected[trial + 1 :]]
             verdict = engine.judge(exercise, answers)
@@ -151,7 +153,7 @@ def test_exercise_is_complete(exercise: Exercise) -> None:
 def test_trials_repeat_exactly_and_leave_the_global_generator_alone(exercise: Exercise) -> None:
     state = torch.get_rng_state()
     for trial in exercise.trials:
-        assert engine._unchanged(exercise.arguments(trial), exercise.arguments(trial))
+        assert not values.touched(exercise.arguments(trial), exercise.arguments(trial))
     assert torch.equal(torch.get_rng_state(), state)
     assert len(set(exercise.inputs)) > 1, "sizes vary"
 
@@ -278,7 +280,7 @@ def test_an_error_is_told_with_the_learners_own_line() -> None:
     text = verdict_on(mine)
     line = helper.__code__.co_firstlineno + 1
     assert "RuntimeError: size mismatch" in text
-    assert f"It happens in your line {line}: return values @ torch.ones(99)" in text
+    assert f"It happens in your line {line}: `return values @ torch.ones(99)`" in text
     assert "Traceback" not in text
     assert __file__ not in text
 
@@ -329,9 +331,9 @@ def test_an_interruption_does_get_out() -> None:
     [
         (torch.zeros(2, 3), "check was given shape (2, 3)"),
         (None, "check was given a NoneType"),
-        (lambda values: values, "Asked is (values, weights); your function takes (values)."),
-        (lambda: 1, "your function takes ()"),
-        (lambda values, weights, more: 1, "your function takes (values, weights, more)"),
+        (lambda values: values, "Asked is `(values, weights)`; your function takes `(values)`."),
+        (lambda: 1, "your function takes `()`"),
+        (lambda values, weights, more: 1, "your function takes `(values, weights, more)`"),
     ],
 )
 def test_what_cannot_be_called_so(thing: Any, said: str) -> None:
@@ -460,7 +462,7 @@ def test_what_is_right_on_the_edges_alone_is_no_hint_at_a_size() -> None:
     edge_alone = verdict_on(lambda values: values.sum(0), exercise)
     assert "Right on" not in edge_alone
     all_but_the_edge = verdict_on(lambda values: values.sum(0) + 1, exercise)
-    assert "Right on the 8 random inputs, not on values (3, 2) of zeros." in all_but_the_edge
+    assert "Right on the 12 random inputs, not on values (3, 2) of zeros." in all_but_the_edge
     assert "should come from the input" not in edge_alone + all_but_the_edge
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from html import escape
 from typing import Literal
@@ -19,6 +20,7 @@ class Verdict:
     """What the course has to say, as HTML in a notebook and as text anywhere else.
 
     `kind` chooses symbol and accent; the words carry the meaning, the colour only repeats it.
+    What stands between backticks is code.
     """
 
     kind: Kind
@@ -39,6 +41,13 @@ class Verdict:
             "padding: 0.5em 0.9em; margin: 0.3em 0; max-width: 46em; line-height: 1.45"
         )
         title = f'<strong><span aria-hidden="true">{_SYMBOL[self.kind]} </span>'
-        title += f"{escape(self.title)}</strong>"
-        lines = "".join(f'<div style="margin-top: 0.25em">{escape(li)}</div>' for li in self.lines)
+        title += f"{with_code(self.title)}</strong>"
+        lines = "".join(
+            f'<div style="margin-top: 0.25em">{with_code(li)}</div>' for li in self.lines
+        )
         return f'<div role="status" style="{box}">{title}{lines}</div>'
+
+
+def with_code(text: str) -> str:
+    """`text` as HTML, what stands between backticks in code type."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
