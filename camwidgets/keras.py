@@ -122,8 +122,10 @@ class KerasNet(nn.Module):
             calls[path] += 1
             if (path, calls[path]) in source.heads:
                 output = _logits(output)
-            given = keras.tree.map_structure(source.channels_first, given[0] if given else None)
-            return source.channels_last(parts[path](given, source.channels_first(output)))
+            x = given[0] if given else None
+            shown = keras.tree.map_structure(source.channels_first, x)
+            y = shown if output is x else source.channels_first(output)
+            return source.channels_last(parts[path](shown, y))
 
         output = self._run(images, show)
         return keras.tree.map_structure(lambda y: source.channels_first(_logits(y)), output)
@@ -177,14 +179,21 @@ class TakesMaps(keras.callbacks.Callback):
 
 
 class _Source:
-    """The Keras model and who is who in it; copies of a `KerasNet` share it."""
+    """The Keras model and who is who in it.
+
+    Copies of a `KerasNet` and stand-ins for it share this; slots keep what looks for modules in
+    attributes from doubling the Keras model.
+    """
+
+    __slots__ = ("heads", "last", "model", "paths", "variables")
 
     def __init__(self, model: keras.Model) -> None:
         self.model = model
+        # id of a Keras layer → its dotted path
         self.paths: dict[int, str] = {}
-        """id of a Keras layer → its dotted path"""
+        # name of a parameter of the `KerasNet` → the Keras variable
         self.variables: dict[str, keras.Variable] = {}
-        """name of a parameter of the `KerasNet` → the Keras variable"""
+        # path and number of the calls that end in softmax or sigmoid and are the model's end
         self.heads: set[tuple[str, int]] | None = None
         layers = model._flatten_layers()
         formats = (getattr(layer, "data_format", None) for layer in layers)

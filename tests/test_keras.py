@@ -343,6 +343,12 @@ def test_what_does_not_fit_is_said(model, error, words):
         as_torch(model)
 
 
+def test_a_keras_model_itself_is_told_the_way():
+    for ask in (cw.grad_cam, cw.layer_names, cw.cam, cw.guided_backprop):
+        with pytest.raises(TypeError, match=r"camwidgets\.keras\.as_torch\(model\)"):
+            ask(sequential(), pictures(1, 12, 16, 3))
+
+
 def test_two_inputs_are_refused():
     a, b = keras.Input((4,)), keras.Input((4,))
     with pytest.raises(ValueError, match="takes 2 inputs"):

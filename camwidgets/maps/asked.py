@@ -26,6 +26,11 @@ WRAP = (
 
 def check(model: nn.Module, images: Tensor) -> None:
     """Raise the TypeError or ValueError that says why this model cannot be run on these images."""
+    if any(base.__module__.startswith("keras.") for base in type(model).__mro__):
+        raise TypeError(
+            "This is a Keras model: give camwidgets.keras.as_torch(model), which takes images "
+            "(N, C, H, W) and knows the layers by Keras's names."
+        )
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}.")
     if isinstance(images, (tuple, list, dict)) and any(
