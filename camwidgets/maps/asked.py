@@ -10,7 +10,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
 
 from .stand_in import unwrapped
 
@@ -66,8 +65,6 @@ def check(model: nn.Module, images: Tensor) -> None:
         raise ValueError(f"images is empty, {tuple(images.shape)}: give at least one image.")
     if not torch.isfinite(images).all():
         raise ValueError("images hold NaN or infinite values: clean them before asking for a map.")
-    if any(isinstance(p, UninitializedTensorMixin) for p in model.parameters()):
-        raise ValueError("The model has lazy layers: call it once on an image to give them shapes.")
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is not None:
         here, there = (images.dtype, images.device), (weight.dtype, weight.device)
@@ -90,49 +87,47 @@ def refuse_more_inputs(model: nn.Module) -> None:
         raise ValueError(f"This model's forward takes {signature}. {WRAP}") from None
 
 
-def find(model: nn.Module, double: nn.Module, layer: str | nn.Module) -> tuple[str, int]:
-    """A layer's name in the stand-in, and which of its runs is meant; 0 for any.
+def find(
+    model: nn.Module, double: nn.Module, layers: dict[str, nn.Module], layer: str | nn.Module
+) -> tuple[str, int]:
+    """A layer's name among the stand-in's layers, and which of its runs is meant; 0 for any.
 
     Raises:
         TypeError: `layer` is neither a name nor a module.
-        ValueError: the model has no such layer; the nearest names are given.
+        UnknownLayer: the model has no such layer.
     """
-    run = 0
     if isinstance(layer, str):
-        module, run = _by_name(double, layer)
+        name, run = layer, 0
+        if name not in layers and (numbered := re.fullmatch(r"(.+)#([1-9]\d*)", layer)):
+            name, run = numbered[1], int(numbered[2])
+        found = _known(double, layers, name)
         problem = f"The model has no layer named {layer!r}"
     elif isinstance(layer, nn.Module):
-        module = _by_module(model, double, layer)
+        run, modules = 0, unwrapped(model).named_modules()
+        same = (name for name, known in modules if unwrapped(known) is unwrapped(layer))
+        found = _known(double, layers, next(same, ""))
         problem = f"This {type(layer).__name__} is no layer of the model"
     else:
         raise TypeError(f"layer must be a name or a module, not {type(layer).__name__}.")
-    name = next((name for name, known in double.named_modules() if known is module), None)
-    if not name:
+    if found is None:
         raise UnknownLayer(problem)
-    return name, run
+    return found, run
+
+
+def _known(double: nn.Module, layers: dict[str, nn.Module], name: str) -> str | None:
+    """The name as the stand-in has it: no wrappers in it, and the first of a shared layer's."""
+    plain = name.replace("_orig_mod.", "")
+    for way in (name, plain, plain.removeprefix("module.")):
+        if way in layers:
+            return way
+        shared = dict(double.named_modules(remove_duplicate=False)).get(way) if way else None
+        if shared is not None:
+            return next((known for known, module in layers.items() if module is shared), None)
+    return None
 
 
 class UnknownLayer(ValueError):
     """No such layer; whoever has run the model can say which there are."""
-
-
-def _by_name(double: nn.Module, layer: str) -> tuple[nn.Module | None, int]:
-    known = dict(double.named_modules(remove_duplicate=False))
-    name, run = layer, 0
-    if layer not in known and (numbered := re.fullmatch(r"(.+)#([1-9]\d*)", layer)):
-        name, run = numbered[1], int(numbered[2])
-    plain = name.replace("_orig_mod.", "")
-    for way in (name, plain, plain.removeprefix("module.")):
-        if way in known:
-            return known[way], run
-    return None, 0
-
-
-def _by_module(model: nn.Module, double: nn.Module, layer: nn.Module) -> nn.Module | None:
-    for name, known in unwrapped(model).named_modules():
-        if known is layer or unwrapped(known) is unwrapped(layer):
-            return _by_name(double, name)[0]
-    return None
 
 
 def nearest(names: Sequence[str], wanted: Any) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -241,7 +241,7 @@ def record(
             return last.recording([call])
         layers = [call.name]
         if not call.reading.is_grid:
-            layers = [_last_to_count(model, images, [call, *others[:11]], target)]
+            layers = [_last_to_count(model, images, [call, *others], target)]
     passed = _AskedLayers(model, images, layers, keep=pixels or not layers)
     return passed.recording(passed.calls)
 
@@ -350,6 +350,8 @@ class _Pass:
 
     def __init__(self, model: nn.Module, images: Tensor, keep: bool = False) -> None:
         self.model = stand_in(model)
+        named = self.model.named_modules()
+        self.layers = {n: m for n, m in named if n and "parametrizations" not in n.split(".")}
         self.calls: list[Call] = []
         self.head: tuple[Tensor, Tensor, Tensor] | None = None
         self.saved = _Saved(keep)
@@ -358,47 +360,39 @@ class _Pass:
             self.images = images.detach().clone().requires_grad_()
             self.layouts.start(self.images)
 
-    def go(self, watched: Sequence[tuple[str, nn.Module]]) -> None:
+    def go(self, watched: Iterable[str]) -> None:
         """Run; `visit` sees each call of the layers to watch."""
         runs: Counter[str] = Counter()
-        running = True
 
         def hook(name: str) -> Any:
             def look(module: nn.Module, args: tuple, output: Any) -> Any:
-                runs[name] += running
-                call = Call(name, module, args[0] if args else None, output, runs[name])
-                return self.visit(call) if running else self.again(call)
+                runs[name] += 1
+                return self.visit(Call(name, module, args[0] if args else None, output, runs[name]))
 
             return look
 
-        for name, module in watched:
-            module.register_forward_hook(hook(name))
-        for module in self.model.modules():
-            if isinstance(module, nn.Linear):
-                module.register_forward_hook(self._keep_head)
-        versions = [weight._version for weight in self.model.parameters()]
+        hooks = [self.layers[name].register_forward_hook(hook(name)) for name in watched]
+        for layer in self.layers.values():
+            if isinstance(layer, nn.Linear):
+                hooks.append(layer.register_forward_hook(self._keep_head))
+        modules = (self.model, *self.layers.values())
+        weights = [w for m in modules for w in m._parameters.values() if w is not None]
+        versions = [weight._version for weight in weights]
         with (
             torch.inference_mode(False),
             torch.enable_grad(),
             saved_tensors_hooks(self.saved.pack, self.saved.unpack),
         ):
             self.output = _called(self.model, self.images.clone())
-        running = False
-        if versions != [weight._version for weight in self.model.parameters()]:
+        for handle in hooks:  # else the stand-in and this pass would keep each other alive
+            handle.remove()
+        if versions != [weight._version for weight in weights]:
             raise ValueError(CHANGED)
         self._name_runs(runs)
 
     def visit(self, call: Call) -> Any:
         """See a call; what is returned, unless None, is handed on in place of its output."""
         raise NotImplementedError
-
-    def again(self, call: Call) -> Any:
-        """See a call that a checkpoint makes once more during the backward pass."""
-
-    def layers(self) -> list[tuple[str, nn.Module]]:
-        """Every layer, by name."""
-        named = self.model.named_modules()
-        return [(n, m) for n, m in named if n and "parametrizations" not in n.split(".")]
 
     def could_be_maps(self, tensor: Any) -> bool:
         """A first look: floats with an axis for the images and two or three more."""
@@ -443,7 +437,7 @@ class _EveryLayer(_Pass):
 
     def __init__(self, model: nn.Module, images: Tensor) -> None:
         super().__init__(model, images)
-        self.go(self.layers())
+        self.go(self.layers)
 
     def visit(self, call: Call) -> None:
         call.reading = self.reading(call.tensor)
@@ -460,14 +454,13 @@ class _AskedLayers(_Pass):
         asked = []
         for layer in layers:
             try:
-                asked.append(find(model, self.model, layer))
+                asked.append(find(model, self.model, self.layers, layer))
             except UnknownLayer as problem:
                 raise ValueError(
                     f"{problem}. {nearest(layer_names(model, images), layer)}"
                 ) from None
         self.forms: dict[str, str] = {}
-        layer_of = dict(self.layers())
-        self.go([(name, layer_of[name]) for name in dict.fromkeys(name for name, _ in asked)])
+        self.go(dict.fromkeys(name for name, _ in asked))
         found = [self._call(name, run, model, images) for name, run in asked]
         self.calls = [call for call in self.calls if call in found]
 
@@ -481,10 +474,6 @@ class _AskedLayers(_Pass):
         call.output = call.replaced(A if A.requires_grad else A.detach().requires_grad_())
         self.calls.append(call)
         return call.replaced(call.tensor.clone())
-
-    def again(self, call: Call) -> Any:
-        tensor = call.tensor
-        return call.replaced(tensor.clone().clone()) if self.could_be_maps(tensor) else None
 
     def _call(self, name: str, run: int, model: nn.Module, images: Tensor) -> Call:
         calls = [c for c in self.calls if c.name.partition("#")[0] == name]
@@ -510,7 +499,7 @@ class _LastMaps(_Pass):
     def __init__(self, model: nn.Module, images: Tensor, keep: bool) -> None:
         super().__init__(model, images, keep)
         self.ready: deque[Call] = deque()
-        self.go(self.layers())
+        self.go(self.layers)
 
     def visit(self, call: Call) -> Any:
         tensor = call.tensor
@@ -524,17 +513,24 @@ class _LastMaps(_Pass):
         call.given = None
         return call.replaced(tensor.clone()) if tensor.numel() <= self.images.numel() else None
 
-    def on_the_way(self, target: Target) -> list[Call]:
-        """The maps that everything passes through on the way to the score, the last one first."""
+    def on_the_way(self, target: Target, most: int = 12) -> list[Call]:
+        """The last map that everything passes through on the way to the score.
+
+        Of tokens, the last few such maps, the very last one first.
+        """
         with torch.inference_mode(False), torch.enable_grad():
             root = differentiable(scores(self.output, target, len(self.images))).grad_fn
         own = graph.shown_in(self.output, root)
         for nodes in (graph.on_every_path(root), graph.reached(root)):
-            calls = [c for c in reversed(self.calls) if c.node in nodes and c.node not in own]
-            for call in calls:
-                call.reading = self.layouts.reading(call.edge)
-            if calls := [call for call in calls if call.reading]:
-                return calls
+            found: list[Call] = []
+            for call in reversed(self.calls):
+                if call.node in nodes and call.node not in own:
+                    call.reading = self.layouts.reading(call.edge)
+                    found += [call] if call.reading else []
+                if found and (found[0].reading.is_grid or len(found) == most):
+                    break
+            if found:
+                return found
         raise ValueError(
             "This model gives no feature map (N, K, h, w) larger than 1×1 on the way to the score."
         )

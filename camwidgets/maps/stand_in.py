@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 CONTAINERS = {dict, OrderedDict, defaultdict, list, tuple, set, deque}
+EMPTY = CONTAINERS - {defaultdict}
 PLAIN = {str, int, float, bool, type(None), type}
 
 
@@ -63,8 +64,10 @@ class _Double:
             return self.made[id(inner)]
         _refuse(inner)
         new = self.made[id(inner)] = object.__new__(type(inner))
-        new.__dict__.update({key: self.thing(value) for key, value in vars(inner).items()})
-        new.__dict__.update(training=False, _compiled_call_impl=None)
+        attributes = new.__dict__
+        for key, value in vars(inner).items():
+            attributes[key] = value if type(value) in PLAIN else self.thing(value)
+        attributes.update(training=False, _compiled_call_impl=None)
         return new
 
     def thing(self, value: Any) -> Any:
@@ -72,6 +75,8 @@ class _Double:
         kind = type(value)
         if kind in PLAIN:
             return value
+        if kind in EMPTY and not value:
+            return kind()
         if id(value) in self.made:
             return self.made[id(value)]
         if isinstance(value, nn.Module):
@@ -111,8 +116,6 @@ class _Double:
         if isinstance(value, tuple):
             return tuple(map(self.thing, value))
         new = value.copy()
-        if not value:
-            return new
         self.made[id(value)] = new
         new.clear()
         if isinstance(value, dict):
