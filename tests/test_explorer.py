@@ -15,11 +15,11 @@ import torch
 from torch import nn
 
 import camwidgets as cw
-from camwidgets.explorer import atlas as atlas_module
 from camwidgets.explorer import explorer as explorer_module
 from camwidgets.explorer import export
-from camwidgets.explorer.atlas import Atlas
+from camwidgets.explorer import old_atlas as atlas_module
 from camwidgets.explorer.inputs import prepare
+from camwidgets.explorer.old_atlas import Atlas
 from camwidgets.explorer.view import View, colour_tables
 
 

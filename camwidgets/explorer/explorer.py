@@ -15,8 +15,8 @@ import traitlets
 from torch import nn
 
 from . import export
-from .atlas import Atlas
 from .inputs import Preprocess, prepare
+from .old_atlas import Atlas
 from .view import COLORMAPS, View, colour_tables
 
 AT_ONCE_BYTES = 8_000_000

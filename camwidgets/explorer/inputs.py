@@ -25,6 +25,15 @@ class Inputs:
     masks: list[np.ndarray | None]
     """each bool (H, W), in the geometry of the picture"""
 
+    def painted(self, index: int, picture: np.ndarray) -> Tensor:
+        """The tensor of a picture that was painted on; what was left alone stays exact."""
+        tensor, shown = self.tensors[index], self.pictures[index]
+        paint = torch.from_numpy(picture.copy()).permute(2, 0, 1).to(tensor) / 255
+        if len(tensor) != 3:
+            paint = paint.mean(dim=0, keepdim=True).expand_as(tensor)
+        changed = torch.from_numpy((picture != shown).any(axis=2))
+        return torch.where(changed, paint, tensor)
+
 
 def prepare(
     images: Any, preprocess: Preprocess | None = None, masks: Sequence[Any] | None = None

@@ -12,8 +12,8 @@ from torch import nn
 from torch.nn import functional as F
 
 import camwidgets as cw
-from camwidgets.explorer.atlas import METHODS, Atlas, Heat, Page
 from camwidgets.explorer.inputs import prepare
+from camwidgets.explorer.old_atlas import METHODS, Atlas, Heat, Page
 from camwidgets.explorer.stops import stops
 
 

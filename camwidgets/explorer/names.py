@@ -1,0 +1,73 @@
+"""Class names as people have them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from numbers import Integral
+from typing import Any
+
+
+def class_names(names: Any, count: int) -> list[str]:
+    """One name per class.
+
+    Args:
+        names: a list of names in the order of the scores; {index: name}; {name: index}, as
+            torchvision's `class_to_idx`; weights of torchvision, which bring their names; None
+            for "class 0", "class 1", …
+        count: the number of classes.
+
+    Raises:
+        TypeError, ValueError: names that are none of these, or not one per class.
+    """
+    if names is None:
+        return ["output"] if count == 1 else [f"class {c}" for c in range(count)]
+    listed = given_names(names)
+    if len(listed) != count:
+        raise ValueError(
+            f"class_names must hold {count} names, one per score of the model; it holds "
+            f"{len(listed)}."
+        )
+    return listed
+
+
+def given_names(names: Any) -> list[str]:
+    """The names in the order of their indices."""
+    meta = getattr(names, "meta", None)
+    if isinstance(meta, Mapping):
+        if "categories" not in meta:
+            raise ValueError("These weights bring no class names: give class_names as a list.")
+        return [str(name) for name in meta["categories"]]
+    if isinstance(names, Mapping):
+        return _by_index(names)
+    if isinstance(names, (set, frozenset)):
+        raise TypeError(
+            "class_names must have an order, and a set has none: give a list in the order of the "
+            "model's scores."
+        )
+    if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
+        raise TypeError(
+            f"class_names must be a list of names or a mapping of names and indices, not {names!r}."
+        )
+    return [str(name) for name in names]
+
+
+def _by_index(names: Mapping[Any, Any]) -> list[str]:
+    """From {index: name}, {name: index} or JSON's {"index": name}, whichever it is."""
+    if all(map(_is_index, names)):
+        pairs = {int(k): v for k, v in names.items()}
+    elif all(map(_is_index, names.values())):
+        pairs = {int(v): k for k, v in names.items()}
+    elif all(isinstance(k, str) and k.isdecimal() for k in names):
+        pairs = {int(k): v for k, v in names.items()}
+    else:
+        raise ValueError("class_names as a mapping must be {index: name} or {name: index}.")
+    if sorted(pairs) != list(range(len(names))):
+        found = ", ".join(map(str, sorted(pairs)[:20]))
+        raise ValueError(
+            f"class_names must name each index from 0 to {len(names) - 1} once; found: {found}."
+        )
+    return [str(pairs[c]) for c in range(len(pairs))]
+
+
+def _is_index(thing: Any) -> bool:
+    return isinstance(thing, Integral) and not isinstance(thing, bool)
