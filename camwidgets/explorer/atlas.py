@@ -234,7 +234,6 @@ class Atlas:
         activation: "softmax", "sigmoid" or "none": what the model's scores mean; None goes by
             the model's ending.
         class_names: see `names.class_names`.
-        labels: the true class of each image, or None.
 
     Raises:
         TypeError, ValueError: what does not fit, in a sentence.
@@ -249,14 +248,14 @@ class Atlas:
         methods: Sequence[str] | Mapping[str, Method] | None = None,
         activation: str | None = None,
         class_names: Any = None,
-        labels: Sequence[int | None] | None = None,
     ) -> None:
         own = dict(methods) if isinstance(methods, Mapping) else {}
         chosen = None if isinstance(methods, Mapping) else methods
         named = None if class_names is None else len(given_names(class_names))
-        first = inputs.tensors[0]
+        first = inputs.item(0).tensor
         self._inputs = inputs
         self._own = own
+        self._named = class_names is not None
         self._sitters = [
             Sitter(name, model, first, layers, chosen, activation, named)
             for name, model in models.items()
@@ -265,10 +264,9 @@ class Atlas:
         self._bytes = 0
         self._guard = Lock()
         self._recordings: dict[int, tuple[int, Any]] = {}
-        self.labels = [None] * len(inputs.pictures) if labels is None else list(labels)
         self.offer = {
             "models": [sitter.name for sitter in self._sitters],
-            "images": len(inputs.pictures),
+            "images": len(inputs),
             "layers": {s.name: s.layers for s in self._sitters},
             "methods": {s.name: [*s.methods, *own] for s in self._sitters},
             "names": {s.name: names_of(class_names, s.classes) for s in self._sitters},
@@ -277,8 +275,10 @@ class Atlas:
             "scoreName": {s.name: s.reading.score_name for s in self._sitters},
             "activation": {s.name: s.reading.activation for s in self._sitters},
             "note": " ".join(dict.fromkeys(s.note for s in self._sitters if s.note)),
-            "labels": self.labels,
+            "labels": [],
         }
+
+        self.offer["labels"] = [self._truth(i) for i in range(len(inputs))]
 
     # -- parts ------------------------------------------------------------------------------------
 
@@ -373,15 +373,30 @@ class Atlas:
 
     def _picture(self, key: str, image: str) -> Part:
         i = int(image)
-        picture, mask = self._inputs.pictures[i], self._inputs.masks[i]
+        item = self._inputs.item(i)
+        picture, mask = item.picture, item.mask
         header = {
             "key": key,
             "size": list(picture.shape[:2]),
             "mask": mask is not None,
-            "truth": self.labels[i],
-            "title": None,
+            "truth": self._truth(i),
+            "title": self._inputs.title(i),
         }
         return Part(key, header, (picture,) if mask is None else (picture, mask.astype(np.uint8)))
+
+    def _truth(self, i: int) -> int | None:
+        """The true class of an image, if it is known and the first model knows classes."""
+        label, first = self._inputs.label(i), self._sitters[0]
+        names = self.offer["names"][first.name]
+        if label is None or first.classes == 1 or (isinstance(label, str) and not self._named):
+            return None
+        c = names.index(label) if label in names else label
+        if isinstance(c, str) or not 0 <= c < first.classes:
+            raise ValueError(
+                f"{self._inputs.named(i)} has the label {label!r}, which is not among the model's "
+                f"{first.classes} classes."
+            )
+        return c
 
     def _scores(self, key: str, model: str, image: str) -> Part:
         m, i = int(model), int(image)
@@ -408,7 +423,7 @@ class Atlas:
         if method in self._own:
             return self._own_maps(key, m, i, c, method)
         with self._sitting(m, i) as recording:
-            return self._maps_part(key, m, recording, self._inputs.tensors[i], c, method)
+            return self._maps_part(key, m, recording, self._inputs.item(i).tensor, c, method)
 
     def _maps_part(self, key: str, m: int, recording: Any, x: Tensor, c: int, method: str) -> Part:
         sitter = self._sitters[m]
@@ -427,7 +442,7 @@ class Atlas:
 
     def _own_maps(self, key: str, m: int, i: int, c: int, method: str) -> Part:
         sitter = self._sitters[m]
-        x = sitter.like(self._inputs.tensors[i][None])
+        x = sitter.like(self._inputs.item(i).tensor[None])
         found: dict[str | None, Tensor] = {}
         try:
             for layer in sitter.layers:
@@ -443,7 +458,7 @@ class Atlas:
     def _guided(self, key: str, model: str, image: str, target: str) -> Part:
         m, i, c = int(model), int(image), int(target)
         with self._sitting(m, i) as recording:
-            values = self._sitters[m].guided(self._inputs.tensors[i], c)
+            values = self._sitters[m].guided(self._inputs.item(i).tensor, c)
             score = self._score(m, recording, c)
         steps, unit = packed(_finite(values, "Guided backpropagation"))
         return Part(key, {"key": key, "shape": list(steps.shape), "unit": unit, **score}, (steps,))
@@ -452,10 +467,10 @@ class Atlas:
     def _sitting(self, m: int, i: int) -> Iterator[Any]:
         """The recording of an image, under the model's lock; the last one of a model is kept."""
         sitter = self._sitters[m]
-        with sitter.lock, _naming(f"Image {i}"):
+        with sitter.lock, _naming(self._inputs.named(i)):
             index, recording = self._recordings.get(m, (None, None))
             if index != i:
-                recording = sitter.record(self._inputs.tensors[i])
+                recording = sitter.record(self._inputs.item(i).tensor)
                 sitter.scores(recording)
                 self._recordings[m] = i, recording
             yield recording
@@ -470,8 +485,8 @@ class Atlas:
         """
         sitter = self._sitters[model]
         classes = self.part(f"scores/{model}/{image}").header["classes"]
-        with sitter.lock, _naming(f"Image {image}, painted"):
-            x = self._inputs.painted(image, picture)
+        with sitter.lock, _naming(self._inputs.named(image)):
+            x = self._inputs.item(image).painted(picture)
             recording = sitter.record(x)
             parts = [
                 self._scores_part(f"asked/scores/{model}/{image}", model, recording, list(classes))

@@ -1,9 +1,16 @@
-"""Pictures in, tensors out, and back: what the model sees, as a picture."""
+"""Pictures in, tensors out, and back: what the model sees, as a picture.
+
+Each picture is read and preprocessed when it is first needed, so that a folder of photographs
+costs nothing before someone looks at it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import random
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -11,173 +18,384 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-Preprocess = Callable[[Any], Tensor]
+from ..pictures import load_image
+from .given import Given, Whites, as_bytes, class_of, listed, read
+
+Preprocess = Callable[[Any], Any]
 
 
 @dataclass(frozen=True)
+class Item:
+    """One picture, as the model sees it."""
+
+    tensor: Tensor
+    """float (C, H, W): what the model gets"""
+    picture: np.ndarray
+    """uint8 (H, W, 3): the tensor with its normalisation undone"""
+    mask: np.ndarray | None
+    """bool (H, W), in the geometry of the picture"""
+    black: Tensor
+    """what stands for black, a number or one for each element of the tensor"""
+    white: Tensor
+
+    def painted(self, picture: np.ndarray) -> Tensor:
+        """The tensor of this picture after someone painted on it; what was left alone is exact.
+
+        Args:
+            picture: uint8 (H, W, 3), the size of this one.
+        """
+        picture = np.asarray(picture)
+        if picture.shape != self.picture.shape or picture.dtype != np.uint8:
+            raise ValueError(
+                f"A painted picture must be uint8 {self.picture.shape}, as the one that is shown, "
+                f"not {picture.dtype} {picture.shape}."
+            )
+        share = torch.from_numpy(picture / 255).permute(2, 0, 1).to(self.tensor)
+        if len(self.tensor) != 3:
+            share = share.mean(dim=0, keepdim=True)
+        changed = torch.from_numpy((picture != self.picture).any(axis=2)).to(self.tensor.device)
+        paint = self.black + share * (self.white - self.black)
+        return torch.where(changed, paint, self.tensor)
+
+
 class Inputs:
-    """What the model gets, and how it looks."""
+    """The pictures of an Explorer, each prepared when it is first asked for. For any thread."""
 
-    tensors: list[Tensor]
-    """each (C, H, W), float"""
-    pictures: list[np.ndarray]
-    """each uint8 (H, W, 3): the tensor with its normalisation undone"""
-    masks: list[np.ndarray | None]
-    """each bool (H, W), in the geometry of the picture"""
+    def __init__(self, given: list[Given], preprocess: Preprocess | None, masks: list[Any]) -> None:
+        self._given, self._preprocess, self._masks = given, preprocess, masks
+        self._whites = Whites.of(given)
+        self._items: list[Item | None] = [None] * len(given)
+        self._probes: dict[Any, tuple[Tensor, Tensor]] = {}
+        self._steady = preprocess is None
+        self._lock = Lock()
 
-    def painted(self, index: int, picture: np.ndarray) -> Tensor:
-        """The tensor of a picture that was painted on; what was left alone stays exact."""
-        tensor, shown = self.tensors[index], self.pictures[index]
-        paint = torch.from_numpy(picture.copy()).permute(2, 0, 1).to(tensor) / 255
-        if len(tensor) != 3:
-            paint = paint.mean(dim=0, keepdim=True).expand_as(tensor)
-        changed = torch.from_numpy((picture != shown).any(axis=2))
-        return torch.where(changed, paint, tensor)
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def title(self, index: int) -> str | None:
+        """The name of the picture's file, if it came from one."""
+        return self._given[index].title
+
+    def label(self, index: int) -> int | str | None:
+        """The true class, as far as it is known before or after reading the picture."""
+        return self._given[index].label
+
+    def named(self, index: int) -> str:
+        """How messages call the picture."""
+        return str(self._given[index])
+
+    def item(self, index: int) -> Item:
+        """The picture, prepared; it is kept, as a random `preprocess` would give another one.
+
+        Raises:
+            ValueError: it cannot be; the sentence names it.
+        """
+        with self._lock:
+            if self._items[index] is None:
+                try:
+                    self._items[index] = self._prepared(index)
+                except Exception as error:
+                    name = self.named(index)
+                    if str(error).startswith((name, f"Mask {index}")):
+                        raise
+                    raise ValueError(f"{name}: {error}") from error
+            return self._items[index]
+
+    def _prepared(self, index: int) -> Item:
+        picture, given = read(self._given[index], self._whites, self._preprocess is None)
+        self._given[index] = given
+        mask = _mask(self._masks[index], given, picture)
+        if self._preprocess is None:
+            tensor = picture if isinstance(picture, Tensor) else _to_tensor(picture)
+            black, white = torch.zeros(()), torch.ones(())
+            if tensor.min() < 0 or tensor.max() > 1:
+                black, white = _extremes(tensor)
+            return Item(tensor, _rgb((tensor - black) / (white - black)), mask, black, white)
+
+        apply = _Apply(self._preprocess, given)
+        tensor = apply(picture)
+        if mask is not None and not self._steady:
+            _refuse_chance(apply, picture, tensor)
+            self._steady = True
+        array = _bytes_of(picture) if isinstance(picture, Tensor) else picture
+        probes = self._probed(apply, array)
+        black, white = _ends(*probes)
+        if mask is not None:
+            mask = _moved(apply, array, tensor, mask, probes)
+        if not _fits(tensor, black, white):
+            black, white = _extremes(tensor)
+        return Item(tensor, _rgb((tensor - black) / (white - black)), mask, black, white)
+
+    def _probed(self, apply: _Apply, array: np.ndarray) -> tuple[Tensor, Tensor]:
+        """What `preprocess` makes of a black and of a white picture of this size."""
+        if array.shape not in self._probes:
+            while len(self._probes) >= 4:
+                self._probes.pop(next(iter(self._probes)))
+            black, white = apply(np.zeros_like(array)), apply(np.full_like(array, 255))
+            self._probes[array.shape] = black, white
+        return self._probes[array.shape]
 
 
 def prepare(
-    images: Any, preprocess: Preprocess | None = None, masks: Sequence[Any] | None = None
+    images: Any,
+    preprocess: Preprocess | None = None,
+    masks: Any = None,
+    labels: Any = None,
 ) -> Inputs:
-    """Tensors for the model, the pictures that they amount to, and the masks moved along.
+    """Pictures as people have them → tensors for the model, and the pictures they amount to.
+
+    A picture is an array, a tensor, a PIL image, or the name of a file. Arrays and tensors may be
+    gray (H, W), RGB or RGBA, the channels last or first; bool, bytes, whole numbers from 0 on (of
+    the smallest depth of 8, 12, 16 or 32 bits that holds them all) or floats from 0 to 1. What is
+    transparent is laid on white. A float tensor with other numbers is taken for what the model
+    expects; it is shown from its minimum to its maximum. Several pictures come as a list, an
+    array of them, a batch, (picture, label) pairs, or a data set.
 
     The normalisation is undone by two probes: what `preprocess` makes of an all-black and of an
-    all-white image are the two ends of each element's scale. Where that gives no scale (each
-    image standardised by itself, say), the tensor is shown from its minimum to its maximum.
+    all-white picture are the two ends of each element's scale. Where that gives no scale (each
+    picture standardised by itself, say), the tensor is shown from its minimum to its maximum.
 
     Args:
-        images: uint8 (H, W, 3) RGB or (H, W) gray arrays: one, a list, or an array of them.
-        preprocess: one such image (or its PIL twin) → float tensor (C, H, W); None divides by 255.
-        masks: one bool (H, W) per image, or None for an image without one.
+        images: one picture, or up to 1,000.
+        preprocess: one picture → what the model takes, a float tensor (C, H, W). It is given the
+            tensor, if the picture is one; else a PIL image, as torchvision's transforms expect;
+            and where it does not take that, the array. None divides by 255.
+        masks: one (H, W) per picture, true inside, or None for a picture without one.
+        labels: the true class of each picture, its number or name, or None if it is not known.
 
     Raises:
-        TypeError, ValueError: what does not fit, in a sentence.
+        TypeError, ValueError: what does not fit, in a sentence that names the picture.
     """
-    images = _arrays(images)
-    masks = [None] * len(images) if masks is None else _masks(masks, images)
-    preprocess = preprocess or _to_tensor
-    tensors = [_tensor(preprocess, image) for image in images]
-    if len({tensor.shape for tensor in tensors}) > 1:
-        raise ValueError(
-            "After preprocessing the images have different sizes, "
-            f"{', '.join(sorted({str(tuple(t.shape)) for t in tensors}))}: "
-            "give a `preprocess` that resizes or crops them to one size."
-        )
-    pictures, moved = [], []
-    for image, tensor, mask in zip(images, tensors, masks, strict=True):
-        shown = _shown(preprocess, image, tensor)
-        pictures.append(_rgb(_stretched(tensor) if shown is None else shown))
-        moved.append(None if mask is None else _moved(preprocess, image, tensor, mask))
-    return Inputs(tensors, pictures, moved)
-
-
-def _arrays(images: Any) -> list[np.ndarray]:
-    if isinstance(images, Tensor):
+    if preprocess is not None and not callable(preprocess):
         raise TypeError(
-            "images must be pictures (uint8 arrays as people look at them), not a tensor; "
-            "`preprocess` is what turns each of them into the model's tensor."
+            "preprocess must be a function from one picture to the model's tensor, not "
+            f"{type(preprocess).__name__}."
         )
-    if isinstance(images, np.ndarray):
-        one = images.ndim == 2 or (images.ndim == 3 and images.shape[2] == 3)
-        images = [images] if one else list(images) if images.ndim else [images]
-    elif isinstance(images, Image.Image):
-        images = [images]
-    arrays = [np.asarray(image) for image in images]
-    if not arrays:
-        raise ValueError("images is empty: give at least one picture.")
-    for k, array in enumerate(arrays):
-        if array.dtype != np.uint8:
+    given = listed(images)
+    if labels is not None:
+        known = _labels(labels, len(given))
+        given = [Given(g.thing, g.place, label) for g, label in zip(given, known, strict=True)]
+    return Inputs(given, preprocess, _listed_masks(masks, len(given)))
+
+
+def _labels(labels: Any, count: int) -> list[int | str | None]:
+    alone = isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable)
+    labels = [labels] if alone or getattr(labels, "ndim", 1) == 0 else list(labels)
+    if len(labels) != count:
+        raise ValueError(f"labels must hold one class per image: {count}, not {len(labels)}.")
+    for k, label in enumerate(labels):
+        if label is not None and class_of(label) is None:
             raise ValueError(
-                f"images must hold bytes from 0 to 255 (uint8), as people look at them; image {k} "
-                f"is {array.dtype}. If it runs from 0 to 1: (255 * image).astype('uint8')."
+                f"labels must be class numbers, class names or None; label {k} is {label!r}."
             )
-        if array.ndim not in (2, 3) or array.shape[2:] not in ((), (3,)) or 0 in array.shape:
-            raise ValueError(
-                f"Each image must be RGB (H, W, 3) or gray (H, W); image {k} has shape "
-                f"{array.shape}."
-            )
-    return arrays
+    return [class_of(label) for label in labels]
 
 
-def _masks(masks: Any, images: list[np.ndarray]) -> list[np.ndarray | None]:
-    if isinstance(masks, np.ndarray) and masks.ndim == 2:
-        masks = [masks]
-    masks = [None if mask is None else np.asarray(mask) for mask in masks]
-    if len(masks) != len(images):
-        raise ValueError(f"masks must hold one mask per image: {len(images)}, not {len(masks)}.")
-    for k, (mask, image) in enumerate(zip(masks, images, strict=True)):
-        if mask is not None and mask.shape != image.shape[:2]:
-            raise ValueError(f"Mask {k} has shape {mask.shape}; its image needs {image.shape[:2]}.")
-    return [None if mask is None else mask.astype(bool) for mask in masks]
+# -- tensor and picture ---------------------------------------------------------------------------
 
 
-def _to_tensor(image: np.ndarray) -> Tensor:
-    chw = image[None] if image.ndim == 2 else image.transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(chw)).float() / 255
+def _to_tensor(array: np.ndarray) -> Tensor:
+    return _chw(array).float() / 255
 
 
-def _tensor(preprocess: Preprocess, image: np.ndarray) -> Tensor:
-    try:
-        result = preprocess(image.copy())
-    except Exception as first:
-        try:
-            result = preprocess(Image.fromarray(image))
-        except Exception:
-            raise ValueError(
-                "`preprocess` failed on an image, as an array and as a PIL image: "
-                f"{type(first).__name__}: {first}"
-            ) from first
-    if (
-        not isinstance(result, Tensor)
-        or not result.is_floating_point()
-        or result.dim() != 3
-        or 0 in result.shape
-    ):
-        found = (
-            f"{result.dtype} {tuple(result.shape)}"
-            if isinstance(result, Tensor)
-            else f"a {type(result).__name__}"
-        )
-        raise ValueError(
-            f"`preprocess` must turn one image into a float tensor (C, H, W); it gave {found}."
-        )
-    return result.detach().clone()
+def _chw(array: np.ndarray) -> Tensor:
+    chw = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
+    return torch.from_numpy(np.ascontiguousarray(chw))
 
 
-def _shown(preprocess: Preprocess, image: np.ndarray, tensor: Tensor) -> Tensor | None:
-    """(tensor - black) / (white - black), from 0 to 1, or None where the probes give no scale."""
-    black = _tensor(preprocess, np.zeros_like(image))
-    white = _tensor(preprocess, np.full_like(image, 255))
-    if black.shape != tensor.shape or white.shape != tensor.shape:
-        return None
-    shown = (tensor - black) / (white - black)
-    if not torch.isfinite(shown).all() or shown.min() < -0.01 or shown.max() > 1.01:
-        return None
-    return shown.clamp(0, 1)
-
-
-def _stretched(tensor: Tensor) -> Tensor:
-    low, high = tensor.min(), tensor.max()
-    return (tensor - low) / (high - low) if high > low else torch.zeros_like(tensor)
+def _bytes_of(tensor: Tensor) -> np.ndarray:
+    """A float tensor (C, H, W) from 0 to 1 as a picture."""
+    last = (255 * tensor).round().byte().permute(1, 2, 0).numpy()
+    return as_bytes(last, Given(None, 0), Whites())
 
 
 def _rgb(shown: Tensor) -> np.ndarray:
     """Three channels are colours; any other number of them is shown as its mean, in gray."""
     colours = shown if len(shown) == 3 else shown.mean(dim=0, keepdim=True).expand(3, -1, -1)
-    return (255 * colours).round().byte().permute(1, 2, 0).cpu().contiguous().numpy()
+    return (255 * colours.clamp(0, 1)).round().byte().permute(1, 2, 0).cpu().contiguous().numpy()
+
+
+def _extremes(tensor: Tensor) -> tuple[Tensor, Tensor]:
+    low, high = tensor.min(), tensor.max()
+    return low, high if high > low else low + 1
+
+
+def _ends(black: Tensor, white: Tensor) -> tuple[Tensor, Tensor]:
+    """The two probes; where they agree, as in a border of one colour, those of the channel."""
+    if black.shape != white.shape:
+        return black, white
+    flat = black == white
+    ends = black.clone(), white.clone()
+    for c, here in enumerate(flat):
+        if here.any() and not here.all():
+            for end in ends:
+                end[c][here] = end[c][~here].median()
+    return ends
+
+
+def _fits(tensor: Tensor, black: Tensor, white: Tensor) -> bool:
+    """Whether the tensor lies between what black and white came to."""
+    if black.shape != tensor.shape or white.shape != tensor.shape:
+        return False
+    shown = (tensor - black) / (white - black)
+    return bool(torch.isfinite(shown).all() and shown.min() >= -0.01 and shown.max() <= 1.01)
+
+
+# -- preprocessing --------------------------------------------------------------------------------
+
+
+class _Apply:
+    """The user's function, given a picture in the form that it takes."""
+
+    def __init__(self, function: Preprocess, given: Given) -> None:
+        self.given = given
+        self._function = function
+        forms = ["PIL image", "array", "tensor of bytes", "tensor of floats"]
+        if isinstance(given.thing, Tensor):
+            own = 3 if given.thing.is_floating_point() else 2
+            forms.insert(0, forms.pop(own))
+        self._forms = forms
+
+    def __call__(self, picture: np.ndarray | Tensor) -> Tensor:
+        """What the model gets, float (C, H, W)."""
+        problems: dict[str, Exception] = {}
+        for form in self._forms:
+            try:
+                result = _result(self._function(_formed(picture, form)))
+            except Exception as error:
+                problems[form] = error
+            else:
+                self._forms = [form]
+                return result
+        for error in problems.values():
+            if isinstance(error, _Unsuitable):
+                raise ValueError(f"{self.given}: {error}") from error
+        first = problems.get("array") or next(iter(problems.values()))
+        raise ValueError(
+            f"{self.given}: `preprocess` failed on it, given as a {', as a '.join(problems)}: "
+            f"{type(first).__name__}: {first}"
+        ) from first
+
+
+def _formed(picture: np.ndarray | Tensor, form: str) -> Any:
+    if form == "tensor of floats":
+        return picture.clone() if isinstance(picture, Tensor) else _to_tensor(picture)
+    array = _bytes_of(picture) if isinstance(picture, Tensor) else picture
+    if form == "PIL image":
+        return Image.fromarray(array)
+    return array.copy() if form == "array" else _chw(array).clone()
+
+
+class _Unsuitable(ValueError):
+    """What `preprocess` gave is no tensor for a model."""
+
+
+def _result(result: Any) -> Tensor:
+    """What `preprocess` gave, as a float tensor (C, H, W)."""
+    if isinstance(result, Mapping) and "pixel_values" in result:
+        result = result["pixel_values"]
+        result = result[0] if isinstance(result, (list, tuple)) else result
+    if isinstance(result, np.ndarray) and result.dtype.kind == "f":
+        result = torch.from_numpy(np.ascontiguousarray(result))
+    if isinstance(result, Tensor) and result.dim() == 4 and len(result) == 1:
+        result = result[0]
+    if not isinstance(result, Tensor) or not result.is_floating_point() or result.dim() != 3:
+        found = type(result).__name__
+        if isinstance(result, (Tensor, np.ndarray)):
+            found = f"{result.dtype} {tuple(result.shape)}"
+        raise _Unsuitable(
+            f"`preprocess` must turn one picture into a float tensor (C, H, W); it gave: {found}."
+        )
+    shape = tuple(result.shape)
+    if shape[2] in (1, 3) and shape[0] > 4:
+        raise _Unsuitable(
+            f"`preprocess` must give a float tensor (C, H, W), and {shape} has its channels last: "
+            "add .permute(2, 0, 1)."
+        )
+    if 0 in shape or not torch.isfinite(result).all():
+        what = f"is empty, {shape}" if 0 in shape else "holds NaN or infinite values"
+        raise _Unsuitable(f"what `preprocess` gave {what}.")
+    return result.detach().as_subclass(Tensor).clone()
+
+
+def _refuse_chance(apply: _Apply, picture: np.ndarray | Tensor, first: Tensor) -> None:
+    """Masks cannot follow a `preprocess` that draws anew at each call: refuse it.
+
+    Two calls may agree by luck, as with a random flip; so there are more of them, and many if
+    the first one drew random numbers.
+    """
+    before = _random_state()
+    again = apply(picture)
+    for _ in range(20 if _random_state() != before else 4):
+        if not torch.equal(again, first):
+            raise ValueError(
+                f"{apply.given}: `preprocess` is random (two calls gave different tensors), and "
+                "its mask would follow another draw: give a `preprocess` without random steps, or "
+                "leave the masks out."
+            )
+        again = apply(picture)
+
+
+def _random_state() -> tuple[Any, ...]:
+    numpy = np.random.get_state(legacy=False)["state"]
+    return (
+        random.getstate(),
+        torch.get_rng_state().tolist(),
+        repr(numpy["pos"]),
+        bytes(numpy["key"]),
+    )
+
+
+# -- masks ----------------------------------------------------------------------------------------
+
+
+def _listed_masks(masks: Any, count: int) -> list[Any]:
+    if masks is None:
+        return [None] * count
+    one = isinstance(masks, (str, Path, Image.Image)) or getattr(masks, "ndim", 0) == 2
+    masks = [masks] if one else list(masks)
+    if len(masks) != count:
+        raise ValueError(f"masks must hold one mask per image: {count}, not {len(masks)}.")
+    return masks
+
+
+def _mask(mask: Any, given: Given, picture: np.ndarray | Tensor) -> np.ndarray | None:
+    """The mask as bool (H, W), checked against its picture."""
+    if mask is None:
+        return None
+    if isinstance(mask, (str, Path)):
+        mask = load_image(mask).any(axis=2)
+    mask = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
+    if mask.ndim == 3 and 1 in (mask.shape[0], mask.shape[2]):
+        mask = mask[0] if mask.shape[0] == 1 else mask[..., 0]
+    size = tuple(picture.shape[1:]) if isinstance(picture, Tensor) else picture.shape[:2]
+    if mask.shape != size:
+        raise ValueError(
+            f"Mask {given.place} has shape {mask.shape}; its image needs {size}, true inside."
+        )
+    if mask.dtype.kind not in "buif" or not np.isfinite(mask).all():
+        raise ValueError(f"Mask {given.place} must hold true and false, or numbers, and no NaN.")
+    return mask > 0.5 if mask.dtype.kind == "f" else mask != 0
 
 
 def _moved(
-    preprocess: Preprocess, image: np.ndarray, tensor: Tensor, mask: np.ndarray
+    apply: _Apply,
+    array: np.ndarray,
+    tensor: Tensor,
+    mask: np.ndarray,
+    probes: tuple[Tensor, Tensor],
 ) -> np.ndarray:
-    """The mask, sent through the same resizing and cropping as its image."""
-    as_image = np.where(mask if image.ndim == 2 else mask[..., None], 255, np.zeros_like(image))
-    as_image = as_image.astype(np.uint8)
-    shown = _shown(preprocess, as_image, _tensor(preprocess, as_image))
-    if shown is not None:
-        return (shown.mean(dim=0) >= 0.5).cpu().numpy()
+    """The mask, sent through the same resizing and cropping as its picture."""
+    as_picture = np.zeros_like(array)
+    as_picture[mask] = 255
+    moved = apply(as_picture)
+    if _fits(moved, *_ends(*probes)):
+        black, white = probes
+        share = torch.where(black == white, 0, (moved - black) / (white - black))
+        return (share.mean(dim=0) >= 0.5).cpu().numpy()
     if mask.shape == tuple(tensor.shape[1:]):
         return mask
     raise ValueError(
-        "The masks cannot follow this `preprocess`: give images and masks at the model's size, "
-        f"{tuple(tensor.shape[1:])}."
+        f"{apply.given}: its mask cannot follow this `preprocess`: give images and masks at the "
+        f"model's size, {tuple(tensor.shape[1:])}."
     )

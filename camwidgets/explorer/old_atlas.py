@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -133,8 +134,14 @@ class Atlas:
         methods: Sequence[str] | None = None,
     ) -> None:
         self._lock = Lock()
-        self._inputs = inputs
-        self.pages: list[Page | None] = [None] * len(inputs.pictures)
+        items = [inputs.item(k) for k in range(len(inputs))]
+        self._inputs = SimpleNamespace(
+            tensors=[each.tensor for each in items],
+            pictures=[each.picture for each in items],
+            masks=[each.mask for each in items],
+        )
+        inputs = self._inputs
+        self.pages: list[Page | None] = [None] * len(items)
         self.note = ""
         self.model, first = _private(model, inputs.tensors[0])
         output = _output(self.model, first)
