@@ -157,9 +157,9 @@ def prepare(
 
     Args:
         images: one picture, or up to 1,000.
-        preprocess: one picture → what the model takes, a float tensor (C, H, W). It is given the
-            tensor, if the picture is one; else a PIL image, as torchvision's transforms expect;
-            and where it does not take that, the array. None divides by 255.
+        preprocess: one picture → what the model takes, a float tensor (C, H, W). It is given a
+            PIL image, as torchvision's transforms expect, and where it does not take that, the
+            array, or a tensor. None divides by 255.
         masks: one (H, W) per picture, true inside, or None for a picture without one.
         labels: the true class of each picture, its number or name, or None if it is not known.
 
@@ -200,7 +200,7 @@ def _to_tensor(array: np.ndarray) -> Tensor:
 
 def _chw(array: np.ndarray) -> Tensor:
     chw = array[None] if array.ndim == 2 else array.transpose(2, 0, 1)
-    return torch.from_numpy(np.ascontiguousarray(chw))
+    return torch.from_numpy(np.array(chw, order="C"))
 
 
 def _bytes_of(tensor: Tensor) -> np.ndarray:
@@ -245,49 +245,45 @@ def _fits(tensor: Tensor, black: Tensor, white: Tensor) -> bool:
 
 
 class _Apply:
-    """The user's function, given a picture in the form that it takes."""
+    """The user's function, given a picture in the first form that it takes without an error.
+
+    PIL comes before arrays because torchvision's newer transforms let an array pass unchanged.
+    """
 
     def __init__(self, function: Preprocess, given: Given) -> None:
         self.given = given
         self._function = function
-        forms = ["PIL image", "array", "tensor of bytes", "tensor of floats"]
-        if isinstance(given.thing, Tensor):
-            own = 3 if given.thing.is_floating_point() else 2
-            forms.insert(0, forms.pop(own))
-        self._forms = forms
+        self._forms = ["a PIL image", "an array", "bytes (C, H, W)", "floats (C, H, W)"]
+        if isinstance(given.thing, Tensor) and given.thing.is_floating_point():
+            self._forms = ["floats (C, H, W)", "a PIL image", "an array"]
+        elif isinstance(given.thing, Tensor):
+            self._forms = ["a PIL image", "bytes (C, H, W)", "floats (C, H, W)", "an array"]
 
     def __call__(self, picture: np.ndarray | Tensor) -> Tensor:
         """What the model gets, float (C, H, W)."""
         problems: dict[str, Exception] = {}
         for form in self._forms:
             try:
-                result = _result(self._function(_formed(picture, form)))
+                result = self._function(_formed(picture, form))
             except Exception as error:
                 problems[form] = error
             else:
                 self._forms = [form]
-                return result
-        for error in problems.values():
-            if isinstance(error, _Unsuitable):
-                raise ValueError(f"{self.given}: {error}") from error
-        first = problems.get("array") or next(iter(problems.values()))
+                return _result(result)
+        first = problems.get("an array") or next(iter(problems.values()))
         raise ValueError(
-            f"{self.given}: `preprocess` failed on it, given as a {', as a '.join(problems)}: "
+            f"{self.given}: `preprocess` failed on it, given as {', as '.join(problems)}: "
             f"{type(first).__name__}: {first}"
         ) from first
 
 
 def _formed(picture: np.ndarray | Tensor, form: str) -> Any:
-    if form == "tensor of floats":
+    if form == "floats (C, H, W)":
         return picture.clone() if isinstance(picture, Tensor) else _to_tensor(picture)
     array = _bytes_of(picture) if isinstance(picture, Tensor) else picture
-    if form == "PIL image":
+    if form == "a PIL image":
         return Image.fromarray(array)
-    return array.copy() if form == "array" else _chw(array).clone()
-
-
-class _Unsuitable(ValueError):
-    """What `preprocess` gave is no tensor for a model."""
+    return array.copy() if form == "an array" else _chw(array)
 
 
 def _result(result: Any) -> Tensor:
@@ -303,18 +299,18 @@ def _result(result: Any) -> Tensor:
         found = type(result).__name__
         if isinstance(result, (Tensor, np.ndarray)):
             found = f"{result.dtype} {tuple(result.shape)}"
-        raise _Unsuitable(
+        raise ValueError(
             f"`preprocess` must turn one picture into a float tensor (C, H, W); it gave: {found}."
         )
     shape = tuple(result.shape)
     if shape[2] in (1, 3) and shape[0] > 4:
-        raise _Unsuitable(
+        raise ValueError(
             f"`preprocess` must give a float tensor (C, H, W), and {shape} has its channels last: "
             "add .permute(2, 0, 1)."
         )
     if 0 in shape or not torch.isfinite(result).all():
         what = f"is empty, {shape}" if 0 in shape else "holds NaN or infinite values"
-        raise _Unsuitable(f"what `preprocess` gave {what}.")
+        raise ValueError(f"what `preprocess` gave {what}.")
     return result.detach().as_subclass(Tensor).clone()
 
 
@@ -352,7 +348,9 @@ def _random_state() -> tuple[Any, ...]:
 def _listed_masks(masks: Any, count: int) -> list[Any]:
     if masks is None:
         return [None] * count
-    one = isinstance(masks, (str, Path, Image.Image)) or getattr(masks, "ndim", 0) == 2
+    shape = getattr(masks, "shape", ())
+    one = isinstance(masks, (str, Path, Image.Image)) or len(shape) == 2
+    one = one or (count == 1 and len(shape) == 3 and shape[2] == 1)
     masks = [masks] if one else list(masks)
     if len(masks) != count:
         raise ValueError(f"masks must hold one mask per image: {count}, not {len(masks)}.")
