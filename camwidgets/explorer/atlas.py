@@ -13,39 +13,29 @@ Guided Grad-CAM is the product of two of them, which whoever shows it works out.
 
 from __future__ import annotations
 
-import copy
 import json
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import chain
-from threading import Lock
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .. import maps
-from .endings import ending, plain, reading, rows
+from ..maps import Recording
+from .guard import Guard
 from .inputs import Inputs
 from .names import class_names as names_of
-from .names import given_names
-from .private import private
-from .stops import stops
+from .names import listed_names
+from .sitter import FEW, LAYERED, METHODS, TOP, Method, Sitter, by_model
 
-LAYERED = ("Grad-CAM",)
-METHODS = ("Grad-CAM", "CAM", "guided backprop", "guided Grad-CAM")
-FEW = 20
-"""of so many classes, all are offered"""
-TOP = 10
-"""of more classes, each image's highest; any other can be asked for"""
+__all__ = ["FEW", "LAYERED", "METHODS", "TOP", "Atlas", "Method", "Part", "packed"]
+
 KEPT_BYTES = 256 * 2**20
 """how much of what was computed an atlas keeps; the oldest parts go first and can come again"""
 STEPS = 32767
-
-Method = Callable[[nn.Module, Tensor, str, int], Any]
 
 
 @dataclass(frozen=True)
@@ -71,8 +61,9 @@ class Part:
 
     def raw(self) -> list[np.ndarray]:
         """The numbers as the browser reads them: maps as float64, a picture and mask as uint8."""
-        units = [each["unit"] for each in self.header.get("maps", [])] or [self.header.get("unit")]
-        if units == [None]:
+        units = [each["unit"] for each in self.header.get("maps", ())]
+        units = [self.header["unit"]] if "unit" in self.header else units
+        if not units:
             return list(self.arrays)
         return [array * unit for array, unit in zip(self.arrays, units, strict=True)]
 
@@ -81,144 +72,18 @@ class Part:
         """What went wrong, in a sentence."""
         return self.header.get("error")
 
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        return sum(array.nbytes for array in self.arrays) + 1000
+
 
 def packed(values: Tensor) -> tuple[np.ndarray, float]:
     """Numbers as int16 and the value of one step: the largest magnitude / 32767."""
     values = values.detach().double().cpu()
     unit = float(values.abs().max()) / STEPS
-    steps = (values / unit).round() if unit > 0 else values * 0
+    steps = (values / unit).round() if unit > 0 else torch.zeros_like(values)
     return steps.numpy().astype("<i2"), unit
-
-
-class Sitter:
-    """A model as the atlas uses it: its private copy, and what there is to show of it."""
-
-    def __init__(
-        self,
-        name: str,
-        model: nn.Module,
-        x: Tensor,
-        layers: Sequence[str | nn.Module] | None,
-        methods: Sequence[str],
-        activation: str | None,
-        named: int | None,
-    ) -> None:
-        self.name = name
-        self.private = private(model)
-        own = self.private.model
-        x = self.like(x[None])
-        with self.private.lock:
-            output, kind = _first_output(own, x)
-            self.reading = reading(kind, output[0], activation, named)
-            self.model = plain(own, self.reading.cut)
-            self.layers = self._layers(model, x, layers)
-            self.note = ""
-            self.methods = self._suitable(x, methods)
-        self.classes = 2 if self.reading.activation == "sides" else output.shape[1]
-        self._sat: tuple[int, Any] | None = None
-
-    @property
-    def lock(self) -> Any:
-        """To be held while the model is used."""
-        return self.private.lock
-
-    def like(self, x: Tensor) -> Tensor:
-        """The tensor with the type and on the device of the model's weights."""
-        weight = next((p for p in self.private.model.parameters() if p.is_floating_point()), None)
-        return x if weight is None else x.to(weight)
-
-    def target(self, c: int) -> Any:
-        """What asks `maps` for class c."""
-        if self.reading.activation != "sides":
-            return c
-        sign = 1 if c else -1
-        return lambda output: sign * output[:, 0]
-
-    def offered(self, scores: Tensor) -> list[int]:
-        """The classes to offer for an image: all in their order, or the highest first."""
-        if self.few:
-            return list(range(self.classes))
-        return scores.argsort(descending=True)[:TOP].tolist()
-
-    @property
-    def few(self) -> bool:
-        """Whether all classes are offered."""
-        return self.classes <= FEW
-
-    def record(self, x: Tensor) -> Any:
-        """A forward pass with the layers recorded."""
-        return maps.record(self.model, self.like(x[None]), self.layers)
-
-    def scores(self, recording: Any) -> Tensor:
-        """One score per class."""
-        row = recording.output[0].detach()
-        if not torch.isfinite(row).all():
-            raise ValueError(
-                "the model's output is NaN or infinite: look for NaN in its weights (a training "
-                "that diverged leaves them) and in the picture."
-            )
-        return self.reading.scores(row)
-
-    def grad_cam(self, recording: Any, c: int) -> dict[str, Tensor]:
-        """Signed Grad-CAM of every layer."""
-        gradients = recording.gradients(self.target(c))
-        return {
-            name: torch.einsum("k,kij->ij", gradients[name][0].mean(dim=(1, 2)), A[0].detach())
-            for name, A in recording.features.items()
-        }
-
-    def cam(self, x: Tensor, c: int) -> Tensor:
-        """Signed CAM."""
-        x = self.like(x[None])
-        if self.reading.activation == "sides":
-            return maps.cam(self.model, x, 0)[0] * (1 if c else -1)
-        return maps.cam(self.model, x, c)[0]
-
-    def guided(self, x: Tensor, c: int) -> Tensor:
-        """Guided backpropagation, (C, H, W)."""
-        return maps.guided_backprop(self.model, self.like(x[None]), self.target(c))[0]
-
-    def _layers(self, model: nn.Module, x: Tensor, layers: Any) -> list[str]:
-        if layers is not None:
-            own = {module: name for name, module in model.named_modules()}
-            layers = [
-                own.get(each, each) if isinstance(each, nn.Module) else each for each in layers
-            ]
-            if not layers:
-                raise ValueError("layers is empty: name at least one, or leave it out.")
-        found = stops(self.model, x) if layers is None else layers
-        if not found:
-            raise ValueError(
-                "No layer of this model gives a feature map (N, K, h, w) larger than 1×1, so there "
-                "is nothing to show."
-            )
-        return list(maps.record(self.model, x, found).features)
-
-    def _suitable(self, x: Tensor, asked: Sequence[str] | None) -> list[str]:
-        """The methods that this model can take; a method asked for by name must be one."""
-        unknown = [name for name in asked or () if name not in METHODS]
-        if unknown or (asked is not None and not asked):
-            raise ValueError(
-                f"methods must be some of {', '.join(map(repr, METHODS))}"
-                + (f", not {unknown[0]!r}." if unknown else "; it is empty.")
-            )
-        wanted = METHODS if asked is None else [name for name in METHODS if name in asked]
-        reasons = {}
-        if "CAM" in wanted:
-            try:
-                maps.cam(self.model, x, 0)
-            except ValueError as error:
-                reasons["CAM"] = str(error)
-        if any(name.startswith("guided") for name in wanted):
-            try:
-                maps.guided_backprop(self.model, x, 0)
-            except ValueError as error:
-                self.note = f"The guided methods are left out. {error}"
-                reasons |= dict.fromkeys(METHODS[2:], self.note)
-        for name in asked or ():
-            if name in reasons:
-                raise ValueError(reasons[name])
-        return [name for name in wanted if name not in reasons]
 
 
 class Atlas:
@@ -227,13 +92,14 @@ class Atlas:
     Args:
         models: name → a model that gives scores (N, K), or one value per image, (N,).
         inputs: the images.
-        layers: names (or modules) to offer; None chooses those at which a step is complete.
-        methods: some of `METHODS`, or {name: f} to add methods of one's own: f(model, image,
-            layer, class) with a float tensor (1, C, H, W), the layer's name and the class's
-            number gives a map (h, w).
+        layers: names (or modules) to offer; None chooses those at which a step is complete. Of
+            several models, one list for all or {model: list}.
+        methods: some of `METHODS`; or {name: f} to add methods of one's own: f(model, image,
+            layer, class), with a float tensor (1, C, H, W), the layer's name and the class's
+            number, gives a map (h, w).
         activation: "softmax", "sigmoid" or "none": what the model's scores mean; None goes by
             the model's ending.
-        class_names: see `names.class_names`.
+        class_names: see `names.listed_names`; of several models, one for all or {model: names}.
 
     Raises:
         TypeError, ValueError: what does not fit, in a sentence.
@@ -244,47 +110,66 @@ class Atlas:
         models: Mapping[str, nn.Module],
         inputs: Inputs,
         *,
-        layers: Sequence[str | nn.Module] | None = None,
+        layers: Any = None,
         methods: Sequence[str] | Mapping[str, Method] | None = None,
         activation: str | None = None,
         class_names: Any = None,
     ) -> None:
-        own = dict(methods) if isinstance(methods, Mapping) else {}
-        chosen = None if isinstance(methods, Mapping) else methods
-        named = None if class_names is None else len(given_names(class_names))
-        first = inputs.item(0).tensor
         self._inputs = inputs
-        self._own = own
-        self._named = class_names is not None
-        self._sitters = [
-            Sitter(name, model, first, layers, chosen, activation, named)
-            for name, model in models.items()
-        ]
+        self._own = _own_methods(methods)
+        self._guard = Guard()
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._bytes = 0
-        self._guard = Lock()
-        self._recordings: dict[int, tuple[int, Any]] = {}
-        self.offer = {
-            "models": [sitter.name for sitter in self._sitters],
+        self._recordings: OrderedDict[tuple[int, int], Recording] = OrderedDict()
+        names = {m: listed_names(own) for m, own in by_model(class_names, models).items()}
+        self._named = class_names is not None
+        first = inputs.item(0).tensor
+        with _naming(inputs.named(0)):
+            sitters = {
+                name: Sitter(
+                    model,
+                    first,
+                    by_model(layers, models)[name],
+                    None if self._own else methods,
+                    activation,
+                    names[name],
+                )
+                for name, model in models.items()
+            }
+        self._sitters = list(sitters.values())
+        notes = dict.fromkeys(sitter.note for sitter in self._sitters if sitter.note)
+        self.offer: dict[str, Any] = {
+            "models": list(sitters),
             "images": len(inputs),
-            "layers": {s.name: s.layers for s in self._sitters},
-            "methods": {s.name: [*s.methods, *own] for s in self._sitters},
-            "names": {s.name: names_of(class_names, s.classes) for s in self._sitters},
-            "classes": {s.name: s.classes for s in self._sitters},
-            "few": {s.name: s.few for s in self._sitters},
-            "scoreName": {s.name: s.reading.score_name for s in self._sitters},
-            "activation": {s.name: s.reading.activation for s in self._sitters},
-            "note": " ".join(dict.fromkeys(s.note for s in self._sitters if s.note)),
-            "labels": [],
+            "layers": {name: s.layers for name, s in sitters.items()},
+            "methods": {name: [*s.methods, *self._own] for name, s in sitters.items()},
+            "names": {name: names_of(names[name], s.classes) for name, s in sitters.items()},
+            "classes": {name: s.classes for name, s in sitters.items()},
+            "few": {name: s.few for name, s in sitters.items()},
+            "scoreName": {name: s.meaning.score_name for name, s in sitters.items()},
+            "activation": {name: s.meaning.activation for name, s in sitters.items()},
+            "note": " ".join(notes),
         }
-
         self.offer["labels"] = [self._truth(i) for i in range(len(inputs))]
+        for m, sitter in enumerate(self._sitters):
+            self._begin(m, sitter)
+
+    def _begin(self, m: int, sitter: Sitter) -> None:
+        """Keep what choosing the layers has computed already: the first picture."""
+        self._remember(m, 0, sitter.first)
+        self._keep(self._scores_part(f"scores/{m}/0", sitter, sitter.first))
+        if sitter.first_maps:
+            key = self.key(m, 0, sitter.best, "Grad-CAM")
+            with _naming(self._inputs.named(0)):
+                score = self._score(sitter, sitter.first, sitter.best)
+                self._keep(_packed_maps(key, sitter.first_maps, score))
+        del sitter.first, sitter.first_maps
 
     # -- parts ------------------------------------------------------------------------------------
 
     def have(self, key: str) -> Part | None:
         """The part, if it is there."""
-        with self._guard:
+        with self._guard.held():
             part = self._parts.get(key)
             if part is not None:
                 self._parts.move_to_end(key)
@@ -298,182 +183,214 @@ class Atlas:
         """
         part = self.have(key)
         if part is None:
-            kind, *rest = key.split("/", 4 if key.startswith("maps/") else -1)
-            part = {
-                "picture": self._picture,
-                "scores": self._scores,
-                "maps": self._maps,
-                "guided": self._guided,
-            }[kind](key, *rest)
+            part = self._computed(key)
             self._keep(part)
         return part
 
     def wanted(
-        self, model: int, image: int, target: int, layer: str | None, method: str
+        self,
+        model: int,
+        image: int,
+        target: int,
+        layer: str | None,
+        method: str,
+        *,
+        ahead: bool = True,
     ) -> Iterator[str]:
         """The keys of all that is offered, in the order of what is looked at.
 
-        This image before the others, this model before the others, this class and method first.
+        First what is on the screen, then the other classes and methods of this image, a first map
+        of each other image and model, and the rest. Some keys come twice.
+
+        Args:
+            model, image, target, layer, method: what is looked at; `layer` makes no difference.
+            ahead: False leaves out what belongs to other images and models.
         """
-        images = sorted(range(self.offer["images"]), key=lambda i: abs(i - image))
+        names = ["guided", "Grad-CAM"] if method.startswith("guided") else [method, "Grad-CAM"]
+        yield from (f"picture/{image}", f"scores/{model}/{image}")
+        for name in names:
+            if name in self._own or name in self.with_parts(model):
+                yield self.key(model, image, target, name)
+        yield from self._of(model, image, target)
+        if not ahead:
+            return
+        images = sorted(range(len(self._inputs)), key=lambda i: abs(i - image))
         models = sorted(range(len(self._sitters)), key=lambda m: m != model)
-        yield from self._view(model, image, target, method)
-        for m, i in chain(((m, image) for m in models), ((model, i) for i in images)):
+        for m, i in [*((model, i) for i in images[1:]), *((m, image) for m in models[1:])]:
             yield from (f"picture/{i}", f"scores/{m}/{i}")
+            for name in self.with_parts(m)[:1]:
+                yield self.key(m, i, min(target, self._sitters[m].classes - 1), name)
         for i in images:
             for m in models:
-                yield from (f"picture/{i}", f"scores/{m}/{i}")
-                scores = self.have(f"scores/{m}/{i}")
-                for c in self._ranked(scores, target):
-                    for name in self.built_in(m):
-                        yield self.key(m, i, c, name)
+                yield from self._of(m, i, target)
 
-    def _view(self, m: int, i: int, c: int, method: str) -> Iterator[str]:
-        yield from (f"picture/{i}", f"scores/{m}/{i}", self.key(m, i, c, "Grad-CAM"))
-        if method in self._own:
-            yield self.key(m, i, c, method)
+    def count(self, model: int, *, ahead: bool = True) -> int:
+        """About how many different keys `wanted` gives."""
+        ours = list(enumerate(self._sitters)) if ahead else [(model, self._sitters[model])]
+        maps = sum((s.classes if s.few else TOP) * len(self.with_parts(m)) for m, s in ours)
+        return (len(self._inputs) if ahead else 1) * (1 + len(ours) + maps)
 
-    def built_in(self, m: int) -> list[str]:
-        """The methods of a model that have parts of their own, the user's left out."""
-        names = self._sitters[m].methods
-        parts = ["Grad-CAM"] if any(n.endswith("Grad-CAM") for n in names) else []
-        parts += ["CAM"] if "CAM" in names else []
-        return parts + (["guided"] if any(n.startswith("guided") for n in names) else [])
+    def _of(self, m: int, i: int, target: int) -> Iterator[str]:
+        """The keys of one model and image; the highest classes first."""
+        yield from (f"picture/{i}", f"scores/{m}/{i}")
+        scores = self.have(f"scores/{m}/{i}")
+        if scores is None:
+            return
+        ranked = zip(scores.header["scores"], scores.header["classes"], strict=True)
+        classes = [c for _, c in sorted(ranked, reverse=True)]
+        if target < self._sitters[m].classes:
+            classes.insert(0, target)
+        for name in self.with_parts(m):
+            for c in classes:
+                yield self.key(m, i, c, name)
+
+    def with_parts(self, m: int) -> list[str]:
+        """The built-in methods of a model that have parts of their own.
+
+        Guided Grad-CAM has none: it is a product of two.
+        """
+        offered = set(self._sitters[m].methods)
+        if "guided Grad-CAM" in offered:
+            offered.add("Grad-CAM")
+        guided = any(name.startswith("guided") for name in offered)
+        return [n for n in (*LAYERED, "CAM") if n in offered] + ["guided"] * guided
 
     @staticmethod
     def key(m: int, i: int, c: int, method: str) -> str:
         """The key of a method's maps of one class."""
         return f"guided/{m}/{i}/{c}" if method == "guided" else f"maps/{m}/{i}/{c}/{method}"
 
-    @staticmethod
-    def _ranked(scores: Part | None, target: int) -> list[int]:
-        if scores is None or scores.error:
-            return [target]
-        ranked = sorted(
-            zip(scores.header["scores"], scores.header["classes"], strict=True), reverse=True
-        )
-        return list(dict.fromkeys([target, *(c for _, c in ranked)]))
-
     def close(self) -> None:
         """Let the models and all parts go."""
-        with self._guard:
+        with self._guard.held():
             self._parts.clear()
             self._recordings.clear()
             self._bytes = 0
+            self._sitters = []
 
     def _keep(self, part: Part) -> None:
-        with self._guard:
-            if part.key not in self._parts:
-                self._parts[part.key] = part
-                self._bytes += _size(part)
+        with self._guard.held():
+            if not self._sitters:
+                return
+            replaced = self._parts.pop(part.key, None)
+            self._bytes += part.size - (0 if replaced is None else replaced.size)
+            self._parts[part.key] = part
             while self._bytes > KEPT_BYTES and len(self._parts) > 1:
-                self._bytes -= _size(self._parts.popitem(last=False)[1])
+                self._bytes -= self._parts.popitem(last=False)[1].size
+
+    def _sitter(self, m: int) -> Sitter:
+        sitters = self._sitters
+        if not sitters:
+            raise ValueError("This Explorer is closed: build it again.")
+        return sitters[m]
 
     # -- how each is computed ---------------------------------------------------------------------
 
-    def _picture(self, key: str, image: str) -> Part:
-        i = int(image)
+    def _computed(self, key: str) -> Part:
+        kind, *rest = key.split("/", 4)
+        if kind == "picture":
+            return self._picture(key, int(rest[0]))
+        m, i = int(rest[0]), int(rest[1])
+        sitter = self._sitter(m)
+        if kind == "maps" and rest[3] in self._own:
+            return self._own_maps(key, sitter, i, int(rest[2]), rest[3])
+        with self._sitting(m, i) as recording:
+            if kind == "scores":
+                return self._scores_part(key, sitter, recording)
+            return self._maps_part(key, sitter, recording, int(rest[2]), *rest[3:])
+
+    def _picture(self, key: str, i: int) -> Part:
         item = self._inputs.item(i)
-        picture, mask = item.picture, item.mask
         header = {
             "key": key,
-            "size": list(picture.shape[:2]),
-            "mask": mask is not None,
+            "size": list(item.picture.shape[:2]),
+            "mask": item.mask is not None,
             "truth": self._truth(i),
             "title": self._inputs.title(i),
         }
-        return Part(key, header, (picture,) if mask is None else (picture, mask.astype(np.uint8)))
+        mask = () if item.mask is None else (item.mask.astype(np.uint8),)
+        return Part(key, header, (item.picture, *mask))
 
     def _truth(self, i: int) -> int | None:
         """The true class of an image, if it is known and the first model knows classes."""
-        label, first = self._inputs.label(i), self._sitters[0]
-        names = self.offer["names"][first.name]
-        if label is None or first.classes == 1 or (isinstance(label, str) and not self._named):
+        label, name = self._inputs.label(i), self.offer["models"][0]
+        names, classes = self.offer["names"][name], self.offer["classes"][name]
+        if label is None or classes == 1 or (isinstance(label, str) and not self._named):
             return None
         c = names.index(label) if label in names else label
-        if isinstance(c, str) or not 0 <= c < first.classes:
+        if isinstance(c, str) or not 0 <= c < classes:
             raise ValueError(
                 f"{self._inputs.named(i)} has the label {label!r}, which is not among the model's "
-                f"{first.classes} classes."
+                f"{classes} classes."
             )
         return c
 
-    def _scores(self, key: str, model: str, image: str) -> Part:
-        m, i = int(model), int(image)
-        with self._sitting(m, i) as recording:
-            return self._scores_part(key, m, recording)
-
     def _scores_part(
-        self, key: str, m: int, recording: Any, classes: list[int] | None = None
+        self,
+        key: str,
+        sitter: Sitter,
+        recording: Recording,
+        classes: Iterable[int] | None = None,
     ) -> Part:
-        sitter = self._sitters[m]
         scores = sitter.scores(recording)
-        classes = sitter.offered(scores) if classes is None else classes
-        shares = sitter.reading.shares(scores)
+        offered = list(sitter.offered(scores) if classes is None else classes)
+        shares = sitter.meaning.shares(scores)
         header = {
             "key": key,
-            "classes": classes,
-            "scores": [float(scores[c]) for c in classes],
-            "shares": [shares[c] for c in classes],
+            "classes": offered,
+            "scores": [float(scores[c]) for c in offered],
+            "shares": [shares[c] for c in offered],
         }
         return Part(key, header)
 
-    def _maps(self, key: str, model: str, image: str, target: str, method: str) -> Part:
-        m, i, c = int(model), int(image), int(target)
-        if method in self._own:
-            return self._own_maps(key, m, i, c, method)
-        with self._sitting(m, i) as recording:
-            return self._maps_part(key, m, recording, self._inputs.item(i).tensor, c, method)
-
-    def _maps_part(self, key: str, m: int, recording: Any, x: Tensor, c: int, method: str) -> Part:
-        sitter = self._sitters[m]
-        if method == "CAM":
-            found: dict[str | None, Tensor] = {None: sitter.cam(x, c)}
-        else:
-            found = dict(sitter.grad_cam(recording, c))
-        return _packed_maps(key, found, self._score(m, recording, c))
-
-    def _score(self, m: int, recording: Any, c: int) -> dict[str, Any]:
-        scores = self._sitters[m].scores(recording)
-        return {
-            "score": float(scores[c]),
-            "share": self._sitters[m].reading.shares(scores)[c],
-        }
-
-    def _own_maps(self, key: str, m: int, i: int, c: int, method: str) -> Part:
-        sitter = self._sitters[m]
-        x = sitter.like(self._inputs.item(i).tensor[None])
-        found: dict[str | None, Tensor] = {}
-        try:
-            for layer in sitter.layers:
-                with sitter.lock, torch.enable_grad():
-                    scratch = copy.deepcopy(sitter.private.model).requires_grad_()
-                heat = self._own[method](scratch, x.clone(), layer, c)
-                found[layer] = _heat(heat)
-        except Exception as error:
-            sentence = f"{method}, layer {layer}: {type(error).__name__}: {error}"
-            return Part(key, {"key": key, "maps": [], "error": sentence})
-        return _packed_maps(key, found, {})
-
-    def _guided(self, key: str, model: str, image: str, target: str) -> Part:
-        m, i, c = int(model), int(image), int(target)
-        with self._sitting(m, i) as recording:
-            values = self._sitters[m].guided(self._inputs.item(i).tensor, c)
-            score = self._score(m, recording, c)
-        steps, unit = packed(_finite(values, "Guided backpropagation"))
+    def _maps_part(
+        self, key: str, sitter: Sitter, recording: Recording, c: int, method: str | None = None
+    ) -> Part:
+        """The part of a built-in method, or of guided backpropagation if it is None."""
+        score = self._score(sitter, recording, c)
+        if method is not None:
+            return _packed_maps(key, sitter.maps(recording, c, method), score)
+        steps, unit = packed(_finite(sitter.guided(recording, c), "Guided backpropagation"))
         return Part(key, {"key": key, "shape": list(steps.shape), "unit": unit, **score}, (steps,))
 
+    def _score(self, sitter: Sitter, recording: Recording, c: int) -> dict[str, Any]:
+        scores = sitter.scores(recording)
+        return {"score": float(scores[c]), "share": sitter.meaning.shares(scores)[c]}
+
+    def _own_maps(self, key: str, sitter: Sitter, i: int, c: int, method: str) -> Part:
+        """Maps by a method of the user's; what goes wrong in it is said in the part."""
+        m = self._sitters.index(sitter)
+        with self._sitting(m, i) as recording:
+            score = self._score(sitter, recording, c)
+        found: dict[str | None, Tensor] = {}
+        try:
+            for layer, heat in sitter.own_maps(self._own[method], self._inputs.item(i).tensor, c):
+                found[layer] = _heat(heat)
+        except Exception as error:
+            where = sitter.layers[len(found)]
+            sentence = f"{method} at {where}: {type(error).__name__}: {error}"
+            return Part(key, {"key": key, "maps": [], "error": sentence, **score})
+        return _packed_maps(key, found, score)
+
     @contextmanager
-    def _sitting(self, m: int, i: int) -> Iterator[Any]:
-        """The recording of an image, under the model's lock; the last one of a model is kept."""
-        sitter = self._sitters[m]
-        with sitter.lock, _naming(self._inputs.named(i)):
-            index, recording = self._recordings.get(m, (None, None))
-            if index != i:
-                recording = sitter.record(self._inputs.item(i).tensor)
+    def _sitting(self, m: int, i: int) -> Iterator[Recording]:
+        """The recording of an image, for one thread at a time; the last two are kept."""
+        sitter = self._sitter(m)
+        tensor = self._inputs.item(i).tensor
+        with sitter.guard.held(), _naming(self._inputs.named(i)):
+            with self._guard.held():
+                recording = self._recordings.get((m, i))
+            if recording is None:
+                recording = sitter.record(tensor)
                 sitter.scores(recording)
-                self._recordings[m] = i, recording
+                self._remember(m, i, recording)
             yield recording
+
+    def _remember(self, m: int, i: int, recording: Recording) -> None:
+        with self._guard.held():
+            self._recordings[m, i] = recording
+            while len(self._recordings) > 2:
+                self._recordings.popitem(last=False)
 
     # -- painted pictures -------------------------------------------------------------------------
 
@@ -483,20 +400,32 @@ class Atlas:
         Returns:
             its scores and maps for the classes offered for the image, under "asked/…" keys.
         """
-        sitter = self._sitters[model]
+        sitter = self._sitter(model)
         classes = self.part(f"scores/{model}/{image}").header["classes"]
-        with sitter.lock, _naming(self._inputs.named(image)):
-            x = self._inputs.item(image).painted(picture)
+        x = self._inputs.item(image).painted(picture)
+        with sitter.guard.held(), _naming(self._inputs.named(image)):
             recording = sitter.record(x)
-            parts = [
-                self._scores_part(f"asked/scores/{model}/{image}", model, recording, list(classes))
-            ]
-            for c in classes:
-                for name in self.built_in(model):
-                    if name != "guided":
-                        key = f"asked/{self.key(model, image, c, name)}"
-                        parts.append(self._maps_part(key, model, recording, x, c, name))
+            key = f"asked/scores/{model}/{image}"
+            parts = [self._scores_part(key, sitter, recording, classes)]
+            for method in self.with_parts(model):
+                for c in classes if method != "guided" else ():
+                    key = f"asked/{self.key(model, image, c, method)}"
+                    parts.append(self._maps_part(key, sitter, recording, c, method))
         return parts
+
+
+def _own_methods(methods: Any) -> dict[str, Method]:
+    """The user's own methods, by name."""
+    if not isinstance(methods, Mapping):
+        return {}
+    for name, method in methods.items():
+        if not callable(method) or not isinstance(name, str) or name in METHODS:
+            raise TypeError(
+                "methods as a mapping adds methods of your own, {name: function}, beside the "
+                f"built-in ones: {name!r} is "
+                + ("a built-in one." if name in METHODS else f"{type(method).__name__}.")
+            )
+    return dict(methods)
 
 
 def _packed_maps(key: str, found: Mapping[str | None, Tensor], more: Mapping[str, Any]) -> Part:
@@ -524,52 +453,14 @@ def _heat(heat: Any) -> Tensor:
     return _finite(heat.double(), "the map")
 
 
-def _size(part: Part) -> int:
-    return sum(array.nbytes for array in part.arrays) + 1000
-
-
 @contextmanager
 def _naming(image: str) -> Iterator[None]:
+    """Put the image's name before what went wrong with it; lack of memory stays what it is."""
     try:
         yield
     except torch.OutOfMemoryError:
         raise
-    except (ValueError, TypeError, RuntimeError) as error:
-        reason = str(error)
-        if reason.startswith(image):
+    except (ValueError, RuntimeError) as error:
+        if str(error).startswith(image):
             raise
-        raise ValueError(f"{image}: {reason}") from error
-
-
-def _first_output(model: nn.Module, x: Tensor) -> tuple[Tensor, str | None]:
-    """What the model gives for the first image, checked to be one row of scores, and its ending."""
-    try:
-        output, kind = ending(model, x.clone())
-    except Exception as error:
-        if isinstance(error, (TypeError, torch.OutOfMemoryError)):
-            raise
-        reason = str(error).partition("\n")[0].rstrip(".")
-        raise ValueError(
-            f"{reason}. `preprocess` must turn one picture into the tensor (C, H, W) that the "
-            "model expects."
-        ) from error
-    scores = rows(output)
-    if scores is None or len(scores) != len(x):
-        found = (
-            f"a tensor of shape {tuple(output.shape)}"
-            if isinstance(output, Tensor)
-            else f"a {type(output).__name__}"
-        )
-        raise ValueError(
-            f"The Explorer needs one score per class, (N, K), or one value per image, (N,); this "
-            f"model gives {found}. Wrap it so that it returns such scores:\n"
-            "    class Logits(torch.nn.Module):\n"
-            "        def __init__(self, model): super().__init__(); self.model = model\n"
-            "        def forward(self, images): return self.model(images)['logits']"
-        )
-    if not torch.isfinite(scores).all():
-        raise ValueError(
-            "The model's output is NaN or infinite for image 0: look for NaN in its weights; a "
-            "training that diverged leaves them."
-        )
-    return scores, kind
+        raise ValueError(f"{image}: {error}") from error

@@ -1,17 +1,23 @@
 """Filling an atlas in the background, in the order of what people look at.
 
-One thread serves all Explorers, so that they never compete for the processor, and it ends when
-nothing is left to do.
+One thread serves all Explorers, so that they never compete for the processor; the one looked at
+last comes first. The thread ends when nothing is left to do.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
 from threading import Condition, Thread, current_thread
 
 from .atlas import Atlas, Part
+
+AHEAD_BYTES = 64 * 2**20
+"""so much is computed before anybody looks at it; of other images the rest comes when asked for"""
+PATIENCE = 10.0
+"""seconds that closing waits for a part that is being computed"""
 
 Deliver = Callable[[Part], None]
 Progress = Callable[[int, int], None]
@@ -28,15 +34,20 @@ class Filler:
 
     def __init__(self, atlas: Atlas, deliver: Deliver, progress: Progress) -> None:
         self._atlas, self._deliver, self._progress = atlas, deliver, progress
-        self._view: tuple | None = None
         self._done: set[str] = set()
-        self._open = True
+        self._bytes = 0
+        self._keys: Iterator[str] = iter(())
+        self._total = 0
+        self.is_open = True
 
     def look_at(self, model: int, image: int, target: int, layer: str | None, method: str) -> None:
         """Go on with what belongs to this view; starts the work."""
         with _worker.changed:
-            if self._open:
-                self._view = (model, image, target, layer, method)
+            if self.is_open:
+                ahead = self._bytes < AHEAD_BYTES
+                view = (model, image, target, layer, method)
+                self._keys = self._atlas.wanted(*view, ahead=ahead)
+                self._total = self._atlas.count(model, ahead=ahead)
                 _worker.serve(self)
 
     def delivered(self, key: str) -> None:
@@ -46,25 +57,29 @@ class Filler:
     def close(self) -> None:
         """Stop. Once this returns, nothing is delivered any more."""
         with _worker.changed:
-            self._open = False
+            self.is_open = False
             _worker.leave(self)
 
     def step(self) -> bool:
-        """Compute and deliver one part; False if all are there."""
-        view = self._view
-        keys = list(dict.fromkeys(self._atlas.wanted(*view)))
-        key = next((key for key in keys if key not in self._done), None)
-        if key is None:
+        """Compute and deliver one part; False if there is none left."""
+        key = next((key for key in self._keys if key not in self._done), None)
+        if key is None or not self.is_open:
             return False
         try:
             part = self._atlas.part(key)
         except Exception as error:
             part = Part(key, {"key": key, "error": str(error) or type(error).__name__})
         self._done.add(key)
-        if self._open:
+        self._bytes += part.size
+        if self.is_open:
             self._deliver(part)
-            self._progress(sum(key in self._done for key in keys), len(keys))
-        return True
+            self._progress(min(len(self._done), self._total - 1), self._total)
+        return self._bytes < AHEAD_BYTES
+
+    def finish(self) -> None:
+        """Say that all is there."""
+        if self.is_open:
+            self._progress(self._total, self._total)
 
 
 class _Worker:
@@ -77,42 +92,51 @@ class _Worker:
         self._thread: Thread | None = None
 
     def serve(self, filler: Filler) -> None:
-        if filler in self._waiting:
-            self._waiting.remove(filler)
+        """Put this filler first."""
+        self._forget(filler)
         self._waiting.append(filler)
-        if self._thread is None or not self._thread.is_alive():
+        if self._thread is None:
             self._thread = Thread(target=self._run, name="camwidgets-filler", daemon=True)
             self._thread.start()
 
     def leave(self, filler: Filler) -> None:
-        if filler in self._waiting:
-            self._waiting.remove(filler)
+        """Serve this filler no more, and wait until it is let go."""
+        self._forget(filler)
         if current_thread() is not self._thread:
-            self.changed.wait_for(lambda: self._busy is not filler, timeout=60)
+            self.changed.wait_for(lambda: self._busy is not filler, timeout=PATIENCE)
+
+    def stop(self) -> None:
+        """End the thread, at the interpreter's end."""
+        with self.changed:
+            for filler in self._waiting:
+                filler.is_open = False
+            self._waiting.clear()
+            thread = self._thread
+        if thread is not None:
+            thread.join(PATIENCE)
+
+    def _forget(self, filler: Filler) -> None:
+        self._waiting = [each for each in self._waiting if each is not filler]
 
     def _run(self) -> None:
         while True:
             with self.changed:
-                self._busy = None
+                self._busy = self._waiting[-1] if self._waiting else None
                 self.changed.notify_all()
-                if not self._waiting:
+                if self._busy is None:
                     self._thread = None
                     return
-                filler = self._busy = self._waiting[-1]
-                view = filler._view
-            more = filler.step()
+                filler, keys = self._busy, self._busy._keys
+            try:
+                more = filler.step()
+                if not more and filler._keys is keys:
+                    filler.finish()
+            except Exception:  # of those to whom it is delivered
+                traceback.print_exc()
+                more = False
             with self.changed:
-                if not more and filler._view == view and filler in self._waiting:
-                    self._waiting.remove(filler)
-
-    def stop(self) -> None:
-        with self.changed:
-            for filler in list(self._waiting):
-                filler._open = False
-            self._waiting.clear()
-            thread = self._thread
-        if thread is not None:
-            thread.join(timeout=5)
+                if not more and filler._keys is keys:
+                    self._forget(filler)
 
 
 _worker = _Worker()
@@ -120,7 +144,7 @@ atexit.register(lambda: _worker.stop())
 
 
 def _after_fork() -> None:
-    """The child has no such thread: it starts anew if something is looked at there."""
+    """The child has no such thread: it begins anew if something is looked at there."""
     global _worker
     _worker = _Worker()
 

@@ -10,7 +10,6 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from torch import Tensor
 
 from ..pictures import load_image
 from .given import Given, Whites, as_bytes, class_of, listed, read
+from .guard import Guard
 
 Preprocess = Callable[[Any], Any]
 
@@ -67,7 +67,7 @@ class Inputs:
         self._items: list[Item | None] = [None] * len(given)
         self._probes: dict[Any, tuple[Tensor, Tensor]] = {}
         self._steady = preprocess is None
-        self._lock = Lock()
+        self._guard = Guard()
 
     def __len__(self) -> int:
         return len(self._given)
@@ -90,7 +90,7 @@ class Inputs:
         Raises:
             ValueError: it cannot be; the sentence names it.
         """
-        with self._lock:
+        with self._guard.held():
             if self._items[index] is None:
                 try:
                     self._items[index] = self._prepared(index)

@@ -3,40 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import EnumMeta
 from numbers import Integral
 from typing import Any
 
 
-def class_names(names: Any, count: int) -> list[str]:
-    """One name per class.
+def listed_names(names: Any) -> list[str] | None:
+    """The names in the order of the scores, or None if there are none.
 
     Args:
-        names: a list of names in the order of the scores; {index: name}; {name: index}, as
-            torchvision's `class_to_idx`; weights of torchvision, which bring their names; None
-            for "class 0", "class 1", …
-        count: the number of classes.
+        names: a list of names; {index: name}, as Hugging Face's `id2label`; {name: index}, as
+            torchvision's `class_to_idx`; weights of torchvision, which bring their names; or None.
 
     Raises:
-        TypeError, ValueError: names that are none of these, or not one per class.
+        TypeError, ValueError: names without an order, or indices that leave one out.
     """
     if names is None:
-        return ["output"] if count == 1 else [f"class {c}" for c in range(count)]
-    listed = given_names(names)
-    if len(listed) != count:
-        raise ValueError(
-            f"class_names must hold {count} names, one per score of the model; it holds "
-            f"{len(listed)}."
-        )
-    return listed
-
-
-def given_names(names: Any) -> list[str]:
-    """The names in the order of their indices."""
+        return None
+    if isinstance(names, EnumMeta):
+        names = getattr(names, "DEFAULT", names)
     meta = getattr(names, "meta", None)
     if isinstance(meta, Mapping):
         if "categories" not in meta:
             raise ValueError("These weights bring no class names: give class_names as a list.")
-        return [str(name) for name in meta["categories"]]
+        names = meta["categories"]
     if isinstance(names, Mapping):
         return _by_index(names)
     if isinstance(names, (set, frozenset)):
@@ -45,10 +35,27 @@ def given_names(names: Any) -> list[str]:
             "model's scores."
         )
     if isinstance(names, (str, bytes)) or not isinstance(names, Iterable):
-        raise TypeError(
-            f"class_names must be a list of names or a mapping of names and indices, not {names!r}."
+        raise ValueError(
+            "class_names must be a list of names, one per score of the model, or a mapping of "
+            f"names and indices, not {names!r}."
         )
     return [str(name) for name in names]
+
+
+def class_names(names: list[str] | None, count: int) -> list[str]:
+    """One name per class: those given, or "class 0", "class 1", …
+
+    Raises:
+        ValueError: not as many names as classes.
+    """
+    if names is None:
+        return ["output"] if count == 1 else [f"class {c}" for c in range(count)]
+    if len(names) != count:
+        raise ValueError(
+            f"class_names must hold {count} names, one per score of the model; it holds "
+            f"{len(names)}."
+        )
+    return names
 
 
 def _by_index(names: Mapping[Any, Any]) -> list[str]:

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..maps import cam_of, guided_backprop_of, record, run, upsample
+from ..maps import cam_of, guided_backprop_of, record, run, trace, upsample
 from ..maps.targets import scores
 from .inputs import Inputs
 from .stops import stops
@@ -148,7 +148,8 @@ class Atlas:
         self.classes = 1 if output.dim() == 1 else output.shape[1]
         self.score_name = _score_name(output)
         if layers is None:
-            names: Sequence[Any] = stops(self.model, first)
+            traced = trace(self.model, first)
+            names: Sequence[Any] = stops(traced.calls, traced.output)
         else:
             own = {module: name for name, module in model.named_modules()}
             names = [own.get(x, x) if isinstance(x, nn.Module) else x for x in layers]

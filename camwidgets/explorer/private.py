@@ -5,77 +5,80 @@ A busy or retraining notebook cannot disturb it, nor it the notebook.
 
 from __future__ import annotations
 
-import copy
-import os
-from threading import RLock
-from weakref import ReferenceType, WeakKeyDictionary, WeakSet, ref
+from types import FunctionType
+from typing import Any
+from weakref import ReferenceType, WeakKeyDictionary, ref
 
 import torch
 from torch import Tensor, nn
 
+from ..maps import stand_in
+from .guard import Guard
+
 
 class Private:
-    """A copy of a model in eval mode, with tensors of its own, and the lock to use it under.
+    """A stand-in for a model with tensors of its own, and the guard to use it under.
 
-    It lives as long as something that holds it, an Explorer say; so there are as many copies as
-    there are states of models that a live Explorer shows.
+    It lives as long as something holds it, an Explorer say: there are as many copies as there are
+    states of models that live Explorers show, and none of them loses its own to another.
     """
 
     def __init__(self, model: nn.Module) -> None:
-        try:
-            self.model = copy.deepcopy(model).eval()
-        except Exception as error:
-            raise ValueError(
-                f"The Explorer works on a copy of the model, and this one cannot be copied: {error}"
-            ) from error
-        for parameter in self.model.parameters():
-            parameter.requires_grad_(False)
-            parameter.grad = None
-        self.lock = RLock()
-        _alive.add(self)
+        self.model = stand_in(model, own=True)
+        self.guard = Guard()
 
 
-_alive: WeakSet[Private] = WeakSet()
 _known: WeakKeyDictionary[nn.Module, ReferenceType[Private]] = WeakKeyDictionary()
 
 
 def private(model: nn.Module) -> Private:
-    """The copy of this model: one that is there, if the model has not changed since, or a new one.
+    """The copy of this model: the one that is there, if the model is unchanged, or a new one.
 
     Raises:
-        TypeError, ValueError: no module, or one that cannot be copied.
+        TypeError, ValueError: no module, or one that has no stand-in.
     """
-    if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}.")
-    known = _known.get(model, lambda: None)()
-    if known is None or not _same(model, known.model):
+    known = _known[model]() if isinstance(model, nn.Module) and model in _known else None
+    if known is None or not _same(stand_in(model), known.model):
         known = Private(model)
         _known[model] = ref(known)
     return known
 
 
 def _same(model: nn.Module, own: nn.Module) -> bool:
-    """Whether both hold the same numbers.
+    """Whether two stand-ins are of the same modules with the same hooks, settings and numbers.
 
-    They are compared one by one: a change through `.data` leaves no other trace, and reading
-    all weights costs a small part of a forward pass.
+    The numbers are compared one by one, a small part of a forward pass: a change through `.data`
+    leaves no other trace.
     """
-    theirs, ours = _tensors(model), _tensors(own)
-    return theirs.keys() == ours.keys() and all(
-        t.device == ours[name].device and t.dtype == ours[name].dtype and torch.equal(t, ours[name])
-        for name, t in theirs.items()
+    pairs = zip(model.modules(), own.modules(), strict=False)
+    return len(list(model.modules())) == len(list(own.modules())) and all(
+        _settings(a) == _settings(b) and _equal(_tensors(a), _tensors(b)) for a, b in pairs
     )
 
 
-def _tensors(model: nn.Module) -> dict[str, Tensor]:
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+def _settings(module: nn.Module) -> dict[str, Any]:
+    """The class, the hooks, and what is set by numbers, words and functions."""
+    plain = (bool, int, float, str, type(None), FunctionType)
+    found: dict[str, Any] = {"class": type(module)}
+    for name, value in vars(module).items():
+        if name.endswith("_hooks"):
+            found[name] = list(value or ())
+        elif isinstance(value, plain):
+            found[name] = value
+    return found
 
 
-def _after_fork() -> None:
-    """A lock that another thread held at the fork would be held for ever in the child."""
-    for one in _alive:
-        one.lock = RLock()
+def _tensors(module: nn.Module) -> dict[str, Tensor | None]:
+    return {**module._parameters, **module._buffers}
 
 
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_after_fork)
+def _equal(some: dict[str, Tensor | None], others: dict[str, Tensor | None]) -> bool:
+    return some.keys() == others.keys() and all(
+        _alike(tensor, others[name]) for name, tensor in some.items()
+    )
+
+
+def _alike(one: Tensor | None, other: Tensor | None) -> bool:
+    if one is None or other is None:
+        return one is other
+    return one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)

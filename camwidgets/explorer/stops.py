@@ -2,97 +2,155 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from functools import cached_property
 from typing import Any
 
 from torch import Tensor, nn
 
-from ..maps import graph, trace
+from ..maps.graph import on_every_path
+from ..maps.recording import Call
+
+FEWEST, MOST = 4, 20
 
 
-def stops(model: nn.Module, images: Tensor) -> list[str]:
-    """The layers worth a stop on a slider, in forward order.
+def stops(calls: Sequence[Call], scores: Tensor) -> list[str]:
+    """The steps of a network that a person would name, in forward order.
 
-    Of the layers that give a map, those that everything flows through (an inner branch of a
-    residual or Inception block is none) and at which a step of the network is complete:
+    One rule: the network is opened row by row, from the outside, until a further row would make
+    more than 20 stops. What can be opened is a part through whose layers everything flows: a
+    trunk to its stages, a stage to its blocks. A residual, dense or Inception block is passed by
+    inside, so it stays whole, and so does any other block of its kind. Within a row,
 
-    - a convolution, its normalisation and its activation are one step, named after the last;
-    - a container stands for the last layer in it, unless it is the one trunk that holds them all;
-    - single layers inside a block are no steps where the network is a row of blocks.
+    - a layer and the normalisation and activation behind it are one step, named after the last;
+    - what only pads, drops, reorders or repeats is none, nor what comes before the first weights;
+    - the last step of a stage has the stage's name.
 
     Args:
-        model: any module; left exactly as it was.
-        images: float tensor (N, C, H, W).
+        calls: of every layer, as `maps.trace` gives them.
+        scores: what the model gave, attached to the graph.
     """
-    traced = trace(model, images)
-    steps = [
-        Step(call.name, call.module, call.given, call.tensor, call.node)
-        for call in traced.calls
-        if call.reading
-    ]
-    shared = graph.on_every_path(traced.output.grad_fn)
-    everywhere = [step for step in steps if step.node in shared] or steps
-    last = {step.name: step for step in everywhere if not step.idle()}
-
-    unfinished = {a.name for a in steps for b in steps if b.completes(a)}
-    containers = Counter(step.parent for step in last.values() if step.is_block())
-
-    def rank(step: Step) -> tuple[bool, int]:
-        trunk = step.is_block() and containers[step.parent] == 1
-        return trunk, step.name.count(".")
-
-    named: dict[int, Step] = {}
-    for step in sorted(last.values(), key=rank):
-        if step.name not in unfinished:
-            named.setdefault(id(step.output), step)
-    found = [step for step in last.values() if step in named.values()]
-
-    blocks = Counter(step.parent for step in found if step.is_block())
-    names = {step.name for step in found}
-
-    def inside_a_block(step: Step) -> bool:
-        beside = blocks[step.parent.rpartition(".")[0]]
-        return not step.is_block() and step.parent in names and beside > 1
-
-    return [step.name for step in found if not inside_a_block(step)]
+    way = on_every_path(scores.grad_fn)
+    if not any(call.reading and call.node in way for call in calls):
+        way = {call.node for call in calls}
+    row = _row(_parts(calls, way))
+    while opened := [part for part in row if part.opens(row)]:
+        inside = [inner for part in row for inner in (part.inner if part in opened else [part])]
+        if len(inside) > MOST and len(row) >= FEWEST:
+            break
+        for part in opened if len(opened) > 1 else []:
+            part.inner[-1].name = part.name
+        row = inside
+    return [part.name for part in _joined(row, whole=True)]
 
 
-@dataclass(frozen=True, eq=False)
-class Step:
-    """One call of one layer during a forward pass."""
+class _Part:
+    """One call of a layer during a forward pass, and the calls within it."""
 
-    name: str
-    module: nn.Module
-    given: Any
-    output: Tensor
-    node: Any
-    """what made the output, in autograd's graph"""
+    def __init__(self, call: Call, way: set[Any]) -> None:
+        self.call = call
+        self.name: str = call.name
+        self.is_map = call.reading is not None
+        self.on_the_way = call.node in way
+        self.within: list[_Part] = []
+        self.is_weighted = any(p.dim() > 1 for p in call.module.parameters())
+        """whether it mixes channels or positions"""
+        self.is_whole = False
+        """whether it is never opened"""
+        self.is_idle = False
+        """whether it is no step"""
 
-    @property
-    def parent(self) -> str:
-        """The name of the container."""
-        return self.name.rpartition(".")[0]
+    @cached_property
+    def inner(self) -> list[_Part]:
+        """The steps within; the last one gives what this part gives."""
+        row = _row(self.within)
+        if self.is_map and (not row or row[-1].call.edge != self.call.edge):
+            row.append(_Part(self.call, {self.call.node}))
+        return row
 
-    def is_block(self) -> bool:
-        """Whether the layer holds others."""
-        return any(True for _ in self.module.children())
+    def opens(self, row: list[_Part]) -> bool:
+        """Whether it is a row of its own: two steps with weights, or all the steps there are."""
+        if self.is_whole or len(self.inner) < 2:
+            return False
+        weighted = sum(part.is_weighted for part in self.inner)
+        return weighted > 1 or not any(part.within for part in row if part is not self)
 
-    def idle(self) -> bool:
-        """Whether the layer hands on what it was given."""
-        return not self.is_block() and _made_in(self.module, "dropout", "linear.Identity")
+    def only_moves(self) -> bool:
+        """Whether it pads, reorders, or pools to no fewer positions."""
+        given, output = self.call.given, self.call.tensor
+        if self.within or self.is_weighted or not isinstance(given, Tensor):
+            return False
+        if isinstance(self.call.module, nn.AdaptiveAvgPool2d):
+            return output.shape[-2:].numel() >= given.shape[-2:].numel()
+        reordered = given.numel() == output.numel() and given.shape != output.shape
+        return reordered or _made_in(self.call.module, "padding")
 
-    def completes(self, before: Step) -> bool:
-        """Whether this is the normalisation or activation of what `before` made."""
+    def completes(self, before: _Part) -> bool:
+        """Whether this is the normalisation or activation of what `before` gave."""
         return (
-            self.given is before.output
-            and self.name != before.name
-            and self.parent == before.parent
-            and self.output.shape == before.output.shape
-            and _made_in(self.module, "activation", "batchnorm", "instancenorm", "normalization")
+            self.call.given is before.call.tensor
+            and self.call.tensor.shape == before.call.tensor.shape
+            and not self.is_weighted
+            and not any(_made_in(m, "pooling") for m in self.call.module.modules())
         )
 
 
-def _made_in(module: nn.Module, *homes: str) -> bool:
+def _parts(calls: Sequence[Call], way: set[Any]) -> list[_Part]:
+    """The outermost calls, those within them below."""
+    parts = [_Part(call, way) for call in calls]
+    outermost: list[_Part] = []
+    holders: dict[str, _Part] = {}
+    for part in reversed(parts):  # a container ends after what is in it
+        path = part.name.partition("#")[0]
+        ends = [k for k, letter in enumerate(path) if letter == "."]
+        around = (holders[path[:k]] for k in reversed(ends) if path[:k] in holders)
+        holder = next(around, None)
+        (outermost if holder is None else holder.within).insert(0, part)
+        holders[path] = part
+
+    begun, edges = not any(part.is_weighted for part in parts), set()
+    for part in parts:
+        begun = begun or part.is_weighted
+        repeats = not part.within and part.call.edge in edges
+        part.is_idle = not begun or repeats or part.only_moves()
+        edges.add(part.call.edge)
+
+    whole = {
+        type(part.call.module)
+        for part in parts
+        if part.on_the_way and any(p.is_map and not p.on_the_way for p in part.within)
+    }
+    for part in parts:
+        part.is_whole = type(part.call.module) in whole
+    return outermost
+
+
+def _row(parts: list[_Part]) -> list[_Part]:
+    """The steps among some parts; of one that is no map, those within."""
+    row: list[_Part] = []
+    for part in parts:
+        if not part.is_map:
+            row += _row(part.within)
+        elif part.on_the_way and not part.is_idle:
+            row.append(part)
+    return _joined(row, whole=False)
+
+
+def _joined(row: list[_Part], *, whole: bool) -> list[_Part]:
+    """A row in which the normalisation or activation stands for the layer before it.
+
+    Unless `whole`, a part that may yet be opened stays.
+    """
+    return [
+        part
+        for k, part in enumerate(row)
+        if not (
+            any(after.completes(part) for after in row[k + 1 : k + 2])
+            and (whole or len(part.within) == 0 or len(part.inner) < 2)
+        )
+    ]
+
+
+def _made_in(module: nn.Module, home: str) -> bool:
     classes = [f"{c.__module__}.{c.__qualname__}" for c in type(module).__mro__]
-    return any(c.startswith(f"torch.nn.modules.{home}") for c in classes for home in homes)
+    return any(c.startswith(f"torch.nn.modules.{home}") for c in classes)

@@ -1,0 +1,272 @@
+"""A model as the Explorer uses it: what there is to show of it, and the maps of one image."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import maps
+from ..maps.graph import relus_follow
+from ..maps.guided_2015 import guided_rule
+from ..maps.recording import Call
+from .endings import Meaning, Watch, meaning, plain, rows
+from .private import private
+from .stops import stops
+
+Method = Callable[[nn.Module, Tensor, str, int], Any]
+"""a method of the user's: model, image (1, C, H, W), layer, class → a map (h, w)"""
+
+LAYERED: dict[str, Callable[[maps.Recording, Any], dict[str, Tensor]]] = {
+    "Grad-CAM": lambda recording, target: maps.grad_cam_of(recording, target, relu=False),
+    "HiResCAM": lambda recording, target: maps.hires_cam_of(recording, target, relu=False),
+    "LayerCAM": maps.layer_cam_of,
+    "Grad-CAM++": maps.grad_cam_plus_plus_of,
+    "Eigen-CAM": lambda recording, target: maps.eigen_cam_of(recording, relu=False),
+}
+OFFERED = ("Grad-CAM", "CAM", "guided backprop", "guided Grad-CAM")
+"""without being asked for"""
+METHODS = (*LAYERED, *OFFERED[1:])
+FEW = 20
+"""of so many classes, all are offered"""
+TOP = 10
+"""of more classes, each image's highest; any other can be asked for"""
+
+
+class Sitter:
+    """A private copy of a model, and what it offers.
+
+    To be made costs two forward passes and one backward pass, those that the first picture needs.
+
+    Args:
+        model: the user's; it is not touched.
+        x: the first image, (C, H, W).
+        layers, methods, activation: see `Atlas`.
+        names: the class names given.
+
+    Attributes:
+        layers: the names of the layers offered, in forward order.
+        methods: the names of the methods offered.
+        classes: how many there are to ask for.
+        meaning: what its scores mean.
+        note: what the user should know, in sentences.
+        first, best, first_maps: the first image's recording, top class, and its Grad-CAM.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        x: Tensor,
+        layers: Sequence[str | nn.Module] | None,
+        methods: Sequence[str] | None,
+        activation: str | None,
+        names: list[str] | None,
+    ) -> None:
+        self.private = private(model)
+        self.guard = self.private.guard
+        own = self.private.model
+        with self.guard.held():
+            calls, row, ending = _traced(own, self._like_model(x))
+            kind, given = ending or (None, row)
+            self.meaning: Meaning = meaning(kind, row[0], activation, names and len(names))
+            self.classes = 2 if self.meaning.activation == "sides" else row.shape[1]
+            self.model = plain(own, cut=self.meaning.cut)
+            found = stops(calls, row)
+            names_wanted = found if layers is None else _names_of(layers, model)
+            if not names_wanted:
+                raise ValueError(
+                    "No layer of this model gives a feature map (N, K, h, w) larger than 1×1, so "
+                    "there is nothing to show."
+                )
+            self._recorded = list(dict.fromkeys([*names_wanted, *found[-1:]]))  # CAM reads the last
+            self.note = ""
+            self._pixels = self._has_relus(given if self.meaning.cut else row, methods)
+            self.first = self.record(x)
+            self.layers = [name for name in self.first.layers if name in names_wanted]
+            self.methods = self._suitable(self.first, methods)
+            self.best = int(self.scores(self.first).argmax())
+            self.first_maps: dict[str | None, Tensor] = {}
+            if any(name.endswith("Grad-CAM") for name in self.methods):
+                self.first_maps = self.maps(self.first, self.best, "Grad-CAM")
+                if layers is None:
+                    self._drop_what_does_not_count()
+
+    # -- reading an image -------------------------------------------------------------------------
+
+    @property
+    def few(self) -> bool:
+        """Whether all classes are offered for every image."""
+        return self.classes <= FEW
+
+    def offered(self, scores: Tensor) -> list[int]:
+        """The classes to offer for an image: all in their order, or the highest first."""
+        if self.few:
+            return list(range(self.classes))
+        return scores.argsort(descending=True)[:TOP].tolist()
+
+    def record(self, x: Tensor) -> maps.Recording:
+        """A forward pass of an image (C, H, W) from which everything else is read."""
+        return maps.record(self.model, self._like_model(x), self._recorded, pixels=self._pixels)
+
+    def scores(self, recording: maps.Recording) -> Tensor:
+        """One score a class, (classes,).
+
+        Raises:
+            ValueError: they are not finite.
+        """
+        row = recording.output[0].detach().float()
+        if not torch.isfinite(row).all():
+            raise ValueError(
+                "The model's output is NaN or infinite: look for NaN in its weights; a training "
+                "that diverged leaves them."
+            )
+        return self.meaning.scores(row)
+
+    def maps(self, recording: maps.Recording, c: int, method: str) -> dict[str | None, Tensor]:
+        """The signed maps of class c by a built-in method: layer → (h, w); CAM knows one layer."""
+        if method == "CAM":
+            sides = self.meaning.activation == "sides"
+            cam = maps.cam_of(recording, 0 if sides else c)[0]
+            return {None: -cam if sides and c == 0 else cam}
+        found = LAYERED[method](recording, self._target(c))
+        return {name: found[name][0] for name in self.layers}
+
+    def guided(self, recording: maps.Recording, c: int) -> Tensor:
+        """Guided backpropagation, (C, H, W), signed."""
+        return maps.guided_backprop_of(recording, self._target(c))[0]
+
+    def own_maps(self, method: Method, x: Tensor, c: int) -> Iterator[tuple[str, Any]]:
+        """What a method of the user's gives, layer by layer.
+
+        It may do with its model what it likes: it gets a copy, which ends in scores as the maps
+        take them, with weights that take gradients.
+        """
+        sides = self.meaning.activation == "sides"
+        x = self._like_model(x)
+        for layer in self.layers:
+            with self.guard.held(), torch.inference_mode(False):
+                own = maps.stand_in(self.private.model, own=True)
+                for weight in own.parameters():
+                    weight.requires_grad_(weight.is_floating_point())
+                own = plain(own, cut=self.meaning.cut, sides=sides)
+            with torch.inference_mode(False), torch.enable_grad():
+                yield layer, method(own, x.clone(), layer, c)
+
+    def _target(self, c: int) -> Any:
+        """What asks `maps` for class c."""
+        if self.meaning.activation != "sides":
+            return c
+        return (lambda output: output[:, 0]) if c else (lambda output: -output[:, 0])
+
+    def _like_model(self, x: Tensor) -> Tensor:
+        """A batch of one, with the type and on the device of the model's weights."""
+        weights = self.private.model.parameters()
+        weight = next((p for p in weights if p.is_floating_point()), None)
+        return x[None] if weight is None else x[None].to(weight)
+
+    # -- what is offered --------------------------------------------------------------------------
+
+    def _has_relus(self, scores: Tensor, methods: Sequence[str] | None) -> bool:
+        """Whether guided methods are wanted and there are ReLUs for them; a note says if not."""
+        wanted = OFFERED if methods is None else methods
+        if not any(name.startswith("guided") for name in wanted):
+            return False
+        try:
+            with (
+                warnings.catch_warnings(record=True) as told,
+                relus_follow(guided_rule, scores.grad_fn),
+            ):
+                pass
+        except ValueError as error:
+            self.note = f"The guided methods are left out. {error}"
+            return False
+        self.note = " ".join(f"Guided methods: {each.message}" for each in told)
+        return True
+
+    def _suitable(self, recording: maps.Recording, asked: Sequence[str] | None) -> list[str]:
+        """The methods that this model can take; a method asked for by name must be one."""
+        unknown = [name for name in asked or () if name not in METHODS]
+        if unknown or (asked is not None and not asked):
+            raise ValueError(
+                f"methods must be some of {', '.join(map(repr, METHODS))}"
+                + (f", not {unknown[0]!r}." if unknown else "; it is empty.")
+            )
+        reasons = {} if self._pixels else dict.fromkeys(OFFERED[2:], self.note)
+        try:
+            maps.cam_of(recording, 0)
+        except ValueError as error:
+            reasons["CAM"] = f"{error} Use Grad-CAM, which takes any head."
+        for name in asked or ():
+            if name in reasons:
+                raise ValueError(reasons[name])
+        wanted = OFFERED if asked is None else METHODS
+        return [n for n in wanted if n not in reasons and (asked is None or n in asked)]
+
+    def _drop_what_does_not_count(self) -> None:
+        """Leave out the last layers, if the score does not depend on their maps.
+
+        Behind the last attention a class token may be all that still counts.
+        """
+        counts = [bool(self.first_maps[name].any()) for name in self.layers]
+        if any(counts):
+            last = len(counts) - counts[::-1].index(True)
+            self.layers = self.layers[:last]
+            self.first_maps = {name: self.first_maps[name] for name in self.layers}
+
+
+def _names_of(layers: Sequence[str | nn.Module], model: nn.Module) -> list[str]:
+    """The names of some layers of the user's model."""
+    if isinstance(layers, (str, nn.Module)):
+        layers = [layers]
+    names = {module: name for name, module in model.named_modules()}
+    found = [names.get(x, x) if isinstance(x, nn.Module) else x for x in layers]
+    if not found:
+        raise ValueError("layers is empty: name at least one, or leave it out.")
+    return found
+
+
+def _traced(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor, tuple[str, Tensor] | None]:
+    """The calls of every layer, a row of scores, and the ending: its kind and what it was given."""
+    try:
+        with Watch() as watch:
+            traced = maps.trace(model, x)
+    except torch.OutOfMemoryError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
+        raise ValueError(
+            f"{reason}. `preprocess` must turn one picture into the tensor (C, H, W) that the "
+            "model expects."
+        ) from error
+    row = rows(traced.output)
+    if row is None or len(row) != 1:
+        output = traced.output
+        found = (
+            f"a tensor of shape {tuple(output.shape)}"
+            if isinstance(output, Tensor)
+            else f"a {type(output).__name__}"
+        )
+        raise ValueError(
+            f"The Explorer needs one score per class, (N, K), or one value per image, (N,); this "
+            f"model gives {found}. Wrap it so that it returns such scores:\n"
+            "    class Logits(torch.nn.Module):\n"
+            "        def __init__(self, model): super().__init__(); self.model = model\n"
+            "        def forward(self, images): return self.model(images)['logits']"
+        )
+    if not torch.isfinite(row).all():
+        raise ValueError(
+            "The model's output is NaN or infinite: look for NaN in its weights; a training that "
+            "diverged leaves them."
+        )
+    return traced.calls, row, watch.ending(row)
+
+
+def by_model(value: Any, models: Mapping[str, Any]) -> dict[str, Any]:
+    """The same value for every model, or, if it is {model: a list}, each one's own."""
+    own = isinstance(value, Mapping) and value.keys() == models.keys()
+    if own and not any(isinstance(each, (str, int)) for each in value.values()):
+        return dict(value)
+    return dict.fromkeys(models, value)

@@ -1,0 +1,64 @@
+"""Class names as people have them."""
+
+from __future__ import annotations
+
+import pytest
+
+from camwidgets.explorer.names import class_names, listed_names
+
+EXPECTED = ["ring", "$x^2$ 😀", "疟原虫"]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        EXPECTED,
+        tuple(EXPECTED),
+        iter(EXPECTED),
+        dict(enumerate(EXPECTED)),
+        {2: EXPECTED[2], 0: EXPECTED[0], 1: EXPECTED[1]},
+        {name: c for c, name in enumerate(EXPECTED)},
+        {name: c for c, name in reversed(list(enumerate(EXPECTED)))},
+        {str(c): name for c, name in enumerate(EXPECTED)},
+        dict(zip(EXPECTED, EXPECTED, strict=True)).keys(),
+    ],
+)
+def test_every_form_gives_the_names_in_the_order_of_the_scores(names) -> None:
+    assert class_names(listed_names(names), 3) == EXPECTED
+
+
+def test_digits_as_names() -> None:
+    assert listed_names({"1": 0, "0": 1}) == ["1", "0"]
+    assert listed_names({0: 7, 1: 9}) == ["7", "9"]
+    assert listed_names(range(10, 12)) == ["10", "11"]
+
+
+def test_weights_bring_their_names() -> None:
+    models = pytest.importorskip("torchvision.models")
+    for weights in (models.ResNet18_Weights.DEFAULT, models.ResNet18_Weights):
+        assert listed_names(weights)[:2] == ["tench", "goldfish"]
+
+
+def test_without_names_classes_are_numbered() -> None:
+    assert class_names(None, 3) == ["class 0", "class 1", "class 2"]
+    assert class_names(None, 1) == ["output"]
+
+
+@pytest.mark.parametrize(
+    ("names", "error", "says"),
+    [
+        (["a", "b"], ValueError, "3 names, one per score of the model; it holds 2"),
+        ({0: "a", 1: "b", 3: "c"}, ValueError, "each index from 0 to 2 once; found: 0, 1, 3"),
+        ({1: "a", 2: "b", 3: "c"}, ValueError, "found: 1, 2, 3"),
+        ({"a": 0, "b": 0, "c": 1}, ValueError, "each index from 0 to 2 once; found: 0, 1"),
+        ({"a": "x", "b": "y", "c": "z"}, ValueError, "{index: name} or {name: index}"),
+        ({"a", "b", "c"}, TypeError, "a set has none: give a list"),
+        (frozenset("abc"), TypeError, "a set has none"),
+        ("abc", ValueError, "not 'abc'"),
+        (3, ValueError, "not 3"),
+        ({}, ValueError, "3 names"),
+    ],
+)
+def test_names_that_do_not_fit(names, error, says: str) -> None:
+    with pytest.raises(error, match=says):
+        class_names(listed_names(names), 3)
