@@ -99,14 +99,15 @@ def _parts(calls: Sequence[Call], way: set[Any]) -> list[_Part]:
     """The outermost calls, those within them below."""
     parts = [_Part(call, way) for call in calls]
     outermost: list[_Part] = []
-    holders: dict[str, _Part] = {}
+    holders: list[tuple[_Part, set[nn.Module]]] = []
     for part in reversed(parts):  # a container ends after what is in it
-        path = part.name.partition("#")[0]
-        ends = [k for k, letter in enumerate(path) if letter == "."]
-        around = (holders[path[:k]] for k in reversed(ends) if path[:k] in holders)
+        module = part.call.module
+        around = (holder for holder, inside in reversed(holders) if module in inside)
         holder = next(around, None)
         (outermost if holder is None else holder.within).insert(0, part)
-        holders[path] = part
+        inside = set(module.modules()) - {module}
+        if inside:
+            holders.append((part, inside))
 
     begun, edges = not any(part.is_weighted for part in parts), set()
     for part in parts:
