@@ -143,7 +143,10 @@ class Atlas:
             "images": len(inputs),
             "layers": {name: s.layers for name, s in sitters.items()},
             "methods": {name: [*s.methods, *self._own] for name, s in sitters.items()},
-            "names": {name: names_of(names[name], s.classes) for name, s in sitters.items()},
+            "names": {
+                name: names_of(names[name], s.classes, sides=s.meaning.activation == "sides")
+                for name, s in sitters.items()
+            },
             "classes": {name: s.classes for name, s in sitters.items()},
             "few": {name: s.few for name, s in sitters.items()},
             "scoreName": {name: s.meaning.score_name for name, s in sitters.items()},

@@ -42,14 +42,21 @@ def listed_names(names: Any) -> list[str] | None:
     return [str(name) for name in names]
 
 
-def class_names(names: list[str] | None, count: int) -> list[str]:
+def class_names(names: list[str] | None, count: int, *, sides: bool = False) -> list[str]:
     """One name per class: those given, or "class 0", "class 1", …
+
+    Args:
+        names: as `listed_names` gives them.
+        count: the number of classes.
+        sides: whether the two classes are the sides of one score: one name is that of class 1.
 
     Raises:
         ValueError: not as many names as classes.
     """
     if names is None:
         return ["output"] if count == 1 else [f"class {c}" for c in range(count)]
+    if sides and len(names) == 1:
+        return [f"not {names[0]}", names[0]]
     if len(names) != count:
         raise ValueError(
             f"class_names must hold {count} names, one per score of the model; it holds "

@@ -198,8 +198,10 @@ class Sitter:
         try:
             maps.cam_of(recording, 0)
         except ValueError as error:
-            reasons["CAM"] = f"{error} Use Grad-CAM, which takes any head."
+            reasons["CAM"] = str(error)
         for name in asked or ():
+            if name == "CAM" and name in reasons:
+                maps.cam(self.model, recording.images, 0)  # its message names the head
             if name in reasons:
                 raise ValueError(reasons[name])
         wanted = OFFERED if asked is None else METHODS
