@@ -71,7 +71,7 @@ class Sitter:
         with self.guard.held():
             calls, row, ending = _traced(own, self._like_model(x))
             kind, given = ending or (None, row)
-            self.meaning: Meaning = meaning(kind, row[0], activation, names and len(names))
+            self.meaning: Meaning = meaning(kind, row[0].detach(), activation, names and len(names))
             self.classes = 2 if self.meaning.activation == "sides" else row.shape[1]
             self.model = plain(own, cut=self.meaning.cut)
             found = stops(calls, row)
