@@ -2,6 +2,8 @@
 # make fresh LESSON=03  a fresh copy of a lesson     make data     the data set, drawn again
 # make lessons  notebooks from lessons/source        make picture  the README's explorer
 # make hub-test a workshop's hub on 127.0.0.1 with learners and accidents: LEARNERS=4 LESSONS="01 02"
+# make check-room  every lesson in a learner's 2 GB, on one CPU, without a network: LESSONS="03 05"
+# make bundle   the course in one folder that installs without a network: TRY=1 proves it
 # make links    badges for Binder, Colab and a hub: REPO=https://github.com/OWNER/REPO HUB=… WRITE=1
 #
 # CPU=1  PyTorch's CPU wheels, hundreds of megabytes; CPU=0  the default ones, on Linux gigabytes.
@@ -18,7 +20,7 @@ CPU_SUITS := [ `uname` = Linux ] && ! command -v nvidia-smi && [ ! -e /proc/driv
 CPU ?= $(shell { $(CPU_SUITS); } >/dev/null 2>&1 && echo 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: lab test install fresh lessons data picture hub-test links
+.PHONY: lab test install fresh lessons data picture check-room bundle hub-test links
 .NOTPARALLEL:
 
 lab: install
@@ -45,6 +47,12 @@ data: install
 
 picture: .venv/tested-with
 	$(BIN)/python docs/explorer.py
+
+check-room: .venv/tested-with
+	$(BIN)/python binder/room.py $(LESSONS)
+
+bundle: .venv/tested-with
+	$(BIN)/python binder/bundle.py $(if $(TRY),--try)
 
 hub-test: .venv/hub
 	$(BIN)/python binder/jupyterhub/rehearse.py --learners $(or $(LEARNERS),4) \

@@ -418,18 +418,25 @@ def test_a_network_that_is_offered_is_used_and_not_copied(
 def test_a_broken_file_that_is_offered_is_passed_over(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    broken, sound = tmp_path / "broken", tmp_path / "course" / "lessons" / "trained"
+    broken, sound = tmp_path / "broken", tmp_path / "sound"
     torch.manual_seed(7)
     theirs = GapCNN()
     save(theirs, "gap")
-    sound.parent.mkdir(parents=True)
     folder.rename(sound)
     broken.mkdir()
     text(broken / "gap.pt")
-    monkeypatch.setenv("CAMWIDGETS_TRAINED", str(broken))
+    monkeypatch.setenv("CAMWIDGETS_TRAINED", f"{broken}{os.pathsep}{sound}")
     assert same(weights(trained("gap")), weights(theirs))
     assert f"A file in {broken} does not hold the network 'gap'" in capsys.readouterr().out
     assert (broken / "gap.pt").read_text().startswith("<html>")
+
+
+def test_a_checkout_offers_what_was_trained_in_its_lessons_unless_told_otherwise(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert places.offered() == [tmp_path / "course" / "lessons" / "trained"]
+    monkeypatch.setenv("CAMWIDGETS_TRAINED", "")
+    assert places.offered() == []
 
 
 def refuse(monkeypatch: pytest.MonkeyPatch, *folders: Path) -> None:

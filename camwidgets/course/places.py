@@ -2,8 +2,8 @@
 
 The course is read from a checkout, or from a wheel, which holds a copy of data/ and of the lessons.
 What a learner makes goes into the workbook that the working directory lies in. `CAMWIDGETS_TRAINED`
-may name folders, separated as in PATH, whose trained networks are used and never written: a
-workshop's hub offers them so.
+may name folders, separated as in PATH, whose trained networks are used and never written: so a
+workshop's hub offers them. Where it is not set, a checkout's lessons/trained is such a folder.
 """
 
 from __future__ import annotations
@@ -41,9 +41,11 @@ def kept() -> list[Path]:
 
 
 def offered() -> list[Path]:
-    """Folders of trained networks to read only: CAMWIDGETS_TRAINED's, then the course's own."""
-    named = os.environ.get("CAMWIDGETS_TRAINED", "").split(os.pathsep)
-    return [*map(Path, filter(None, named)), COURSE / "lessons" / "trained"]
+    """Folders of trained networks to read only: CAMWIDGETS_TRAINED's, else the course's own."""
+    named = os.environ.get("CAMWIDGETS_TRAINED")
+    if named is None:
+        return [COURSE / "lessons" / "trained"]
+    return [Path(folder) for folder in named.split(os.pathsep) if folder]
 
 
 def write(path: Path, data: bytes) -> None:

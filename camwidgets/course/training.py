@@ -117,7 +117,7 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(batch) for batch in images.split(256)])
+            return torch.cat([model(batch) for batch in images.split(64)])
     finally:
         for module in training:
             module.training = True
