@@ -17,6 +17,7 @@ from camwidgets.course.datasets import (
     load_crops,
     load_fields,
     paint_mark,
+    shuffled_crops,
     to_tensor,
 )
 
@@ -308,3 +309,14 @@ def test_to_tensor_passes_floats_on():
 def test_to_tensor_errors(images, error, says):
     with pytest.raises(error, match=says):
         to_tensor(images)
+
+def test_shuffled_crops_keep_the_pictures_and_deal_the_labels_out_anew():
+    crops, train = shuffled_crops(100), load_crops("train")
+    true = {image.tobytes(): label for image, label in zip(train.images, train.labels, strict=True)}
+    labels = np.array([true[image.tobytes()] for image in crops.images])
+    assert len(true) == len(train)
+    assert len({image.tobytes() for image in crops.images}) == 100
+    assert np.array_equal(np.bincount(labels), np.bincount(crops.labels))
+    assert (labels == crops.labels).mean() < 0.4  # by chance about 1 in 5
+    assert np.array_equal(crops.images, shuffled_crops(100).images)
+    assert not np.array_equal(crops.images, shuffled_crops(100, seed=1).images)

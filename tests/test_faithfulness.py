@@ -338,3 +338,13 @@ def test_maps_of_another_size_are_refused():
         deletion(small_net(), images, images[:, 0], steps=0)
     with pytest.raises(ValueError, match='"mean" or "blur"'):
         deletion(small_net(), images, images[:, 0], baseline="black")
+
+
+def test_until_looks_closely_at_the_first_pixels():
+    half = deletion(MODEL, IMAGE, HEAT, logit, steps=2, until=0.5)
+    assert half.tolist() == [[4321, 2821, 2771]]
+    half = insertion(MODEL, IMAGE, HEAT, logit, steps=2, until=0.5, baseline="mean")
+    assert half.tolist() == [[2777.5, 4277.5, 4327.5]]
+    for share in (0, 1.1):
+        with pytest.raises(ValueError, match="above 0 up to 1"):
+            deletion(MODEL, IMAGE, HEAT, logit, until=share)

@@ -278,7 +278,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     return tmp_path / "trained"
 
 
-@pytest.mark.parametrize("name", ["gap", "flatten", "count", "shortcut", "coarse"])
+@pytest.mark.parametrize("name", ["gap", "flatten", "count", "shortcut", "coarse", "memorised"])
 def test_trained_trains_once_then_loads(
     name: str, folder: Path, capsys: pytest.CaptureFixture
 ) -> None:

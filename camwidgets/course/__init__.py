@@ -9,6 +9,7 @@ from .datasets import (
     load_crops,
     load_fields,
     paint_mark,
+    shuffled_crops,
     to_tensor,
 )
 from .exercises import check, hint
@@ -42,6 +43,7 @@ __all__ = [
     "predict",
     "save",
     "scores",
+    "shuffled_crops",
     "to_tensor",
     "trained",
 ]

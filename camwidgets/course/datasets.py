@@ -85,6 +85,19 @@ def load_crops(split: str = "train", *, shortcut: bool = False) -> Crops:
     return _plant_shortcut(crops, seed=SPLITS.index(split)) if shortcut else crops
 
 
+def shuffled_crops(count: int = 200, seed: int = 0) -> Crops:
+    """Training crops drawn by chance whose labels were dealt out anew among them.
+
+    Nothing in a picture goes with its label any more: a network can only learn them by heart
+    (Zhang et al. 2017, "Understanding deep learning requires rethinking generalization").
+    """
+    crops, rng = load_crops("train"), np.random.default_rng(seed)
+    few = rng.choice(len(crops), count, replace=False)
+    return Crops(
+        crops.images[few], rng.permutation(crops.labels[few]), crops.masks[few], crops.marks[few]
+    )
+
+
 def load_fields(split: str = "train") -> Fields:
     """Fields of 4 to 9 cells: 128×128, 300 (train) or 100 (test). Errors as in load_crops."""
     _check_split(split)

@@ -39,17 +39,20 @@ def deletion(
     target: Target = None,
     *,
     steps: int = 32,
+    until: float = 1.0,
     baseline: Baseline = "mean",
     seed: int = 0,
 ) -> Tensor:
     """Confidence while the hottest pixels are replaced by the baseline image: (N, steps + 1).
 
-    Column k has k / steps of the pixels replaced. A faithful map falls early: small `area`.
+    Column k has k / steps of the pixels replaced, or of the share `until` of them: steps=10 and
+    until=0.2 look closely at the first fifth, where small objects are gone. A faithful map falls
+    early: small `area`.
     Petsiuk et al. 2018, "RISE".
     """
     images, heat = _pair(images, heat)
     blank = baseline_image(images, baseline)
-    return _curve(model, images, blank, images, heat, target, steps, seed)
+    return _curve(model, images, blank, images, heat, target, steps, until, seed)
 
 
 def insertion(
@@ -59,17 +62,19 @@ def insertion(
     target: Target = None,
     *,
     steps: int = 32,
+    until: float = 1.0,
     baseline: Baseline = "blur",
     seed: int = 0,
 ) -> Tensor:
     """Confidence while the hottest pixels are put into the baseline image: (N, steps + 1).
 
-    Column k has k / steps of the pixels put in. A faithful map rises early: large `area`.
+    Column k has k / steps of the pixels put in, or of the share `until` of them. A faithful map
+    rises early: large `area`.
     Petsiuk et al. 2018, "RISE".
     """
     images, heat = _pair(images, heat)
     blank = baseline_image(images, baseline)
-    return _curve(model, blank, images, images, heat, target, steps, seed)
+    return _curve(model, blank, images, images, heat, target, steps, until, seed)
 
 
 def area(curve: Tensor) -> Tensor:
@@ -89,13 +94,16 @@ def _curve(
     heat: Tensor,
     target: Target,
     steps: int,
+    until: float,
     seed: int,
 ) -> Tensor:
     if steps < 1:
         raise ValueError(f"steps is {steps}; a curve needs 1 step or more.")
+    if not 0 < until <= 1:
+        raise ValueError(f"until is {until}; it must be a share of the pixels, above 0 up to 1.")
     rank = _rank(heat, seed)
     watch = _watch(model, images, target)
-    changed = (torch.where(_hottest(rank, step / steps), end, start) for step in range(steps + 1))
+    changed = (torch.where(_hottest(rank, until * step / steps), end, start) for step in range(steps + 1))
     return torch.stack([watch(one) for one in changed], dim=1)
 
 
