@@ -668,7 +668,7 @@ figure_picture(
     figure,
     "Three panels of four curves against what is made random, the classifier first. Cascade, "
     "order: Grad-CAM and guided Grad-CAM are far below one from the start; positive-only begins "
-    "near one and drops after the last block; guided backprop begins near one and falls slowly. Cascade, "
+    "near one and drops after the last block; guided backprop falls slowly from near one. Cascade, "
     "structure: guided Grad-CAM stays above one half all along. One block alone: guided backprop "
     "stays high for the late blocks.",
 )
