@@ -1,5 +1,6 @@
 """The course: its pictures, networks, training, guesses and exercises."""
 
+from .accidents import explain_missing_names
 from .claims import claim
 from .datasets import (
     CLASS_NAMES,
@@ -47,3 +48,5 @@ __all__ = [
     "to_tensor",
     "trained",
 ]
+
+explain_missing_names()

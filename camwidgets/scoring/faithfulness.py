@@ -103,7 +103,9 @@ def _curve(
         raise ValueError(f"until is {until}; it must be a share of the pixels, above 0 up to 1.")
     rank = _rank(heat, seed)
     watch = _watch(model, images, target)
-    changed = (torch.where(_hottest(rank, until * step / steps), end, start) for step in range(steps + 1))
+    changed = (
+        torch.where(_hottest(rank, until * step / steps), end, start) for step in range(steps + 1)
+    )
     return torch.stack([watch(one) for one in changed], dim=1)
 
 

@@ -77,6 +77,8 @@ heat = torch.tensor(
         [0, 0, 0, 0, 0, 0, 0, 1],
     ]
 )
+
+# %% jupyter={"source_hidden": true}
 cw.gallery(
     [crop],
     alt="A round blood cell with a small blue ring in it, the parasite, and a dark dot on the "
@@ -116,6 +118,15 @@ predict(
 # anywidget` in the course's environment, start it again. </details>
 
 # %% [markdown]
+# <details><summary><b>Help, I come back later, or the kernel was restarted, and get
+# <code>NameError: name 'cw' is not defined</code></b></summary>
+#
+# A restarted kernel remembers nothing: neither imports nor your answers. Put the cursor into the
+# cell where you stopped and choose *Run → Run All Above Selected Cell*. It is quick: trained
+# networks are kept. (Did you delete an exercise's cell? Then nothing defines its function: a fresh
+# copy of the lesson has it.) </details>
+
+# %% [markdown]
 # ## How an exercise works
 #
 # An exercise is a function with a hole: the three dots. You fill the hole and run the cell.
@@ -143,6 +154,7 @@ def brightest(heat):
 
 
 _ = check("welcome.brightest", brightest)
+
 # %% [markdown]
 # (`_ =` throws away what `check` hands back. Below we keep it: it is your function if it is
 # right, else a working one.)
@@ -184,11 +196,13 @@ brightest = check("welcome.brightest", brightest)
 row, column = (int(n) for n in brightest(heat))
 assert marked.marks[number][8 * row : 8 * row + 8, 8 * column : 8 * column + 8].any()
 top, left = max(8 * row - 8, 0), max(8 * column - 8, 0)
+
+# %% jupyter={"source_hidden": true}
 cw.gallery(
     [
         crop,
         crop[top : 8 * row + 16, left : 8 * column + 16],
-        cw.overlay(crop, heat, 0.5, "inferno"),
+        cw.overlay(crop, heat, 0.8),
     ],
     ["the picture", "around the hottest square", "the table as colours"],
     alt="The cell; its upper left corner enlarged, with the blue-green disc; the cell under a "
@@ -252,7 +266,8 @@ predict.reveal(
 # ## References
 #
 # - Lapuschkin et al.: *Unmasking Clever Hans predictors and assessing what machines really
-#   learn*, Nature Communications 2019 (a network that recognised horses by a copyright line).
+#   learn*, Nature Communications 2019 (a classifier that recognised horses by a copyright line;
+#   lesson 05 tells the story).
 #
-# **Next question.** How does one train such a network, and how do we find out whether it is any
-# good?
+# **Next.** [01 · Train a CNN](01_train_a_cnn.ipynb): how does one train such a network, and how do
+# we find out whether it is any good?

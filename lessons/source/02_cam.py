@@ -23,6 +23,7 @@ from camwidgets.course import (
     CLASS_NAMES,
     FlattenCNN,
     check,
+    claim,
     hint,
     load_crops,
     predict,
@@ -31,6 +32,7 @@ from camwidgets.course import (
     trained,
 )
 from camwidgets.pictures import figure_picture, heat_grid
+from camwidgets.scoring import pointing_hit as pointing_within
 
 # %% tags=["nbval-ignore-output"]
 model = trained("gap")  # yours from lesson 01; trained now (half a minute) if there is none
@@ -42,6 +44,8 @@ y = scores(model, images)
 predicted = y.argmax(dim=1)
 first = int(((labels == CLASS_NAMES.index("ring")) & (predicted == labels)).nonzero()[0])
 maps = torch.cat([cw.cam(model, images[first : first + 1], target=c) for c in range(5)])
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     test.images[first],
     list(maps),
@@ -91,6 +95,8 @@ print(
 
 # %%
 strong = (features.mean(dim=(1, 2)) * weight[ring]).argsort(descending=True)[[0, 1, 2, -2, -1]]
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     test.images[first],
     [features[k] for k in strong],
@@ -122,8 +128,7 @@ global_average_pool = check("cam.global_average_pool", global_average_pool)
 # %%
 pooled = torch.as_tensor(global_average_pool(features)).float()
 by_hand = weight @ pooled + bias
-print("same five scores as the network's:", torch.allclose(by_hand, y[first], atol=1e-3))
-assert torch.allclose(by_hand, y[first], atol=1e-3)
+claim("the network's five scores", torch.allclose(by_hand, y[first], atol=1e-3))
 
 # %% [markdown]
 # That is all the head does. Nothing is hidden between the feature maps and the scores.
@@ -171,12 +176,10 @@ hint("cam.weighted_sum")  # if you are stuck; run it again for the next step
 
 # %%
 heat = torch.as_tensor(weighted_sum(features, weight[ring])).float()
-print(
-    "mean of the map + bias equals the score of ring:",
-    torch.allclose(heat.mean() + bias[ring], y[first, ring], atol=1e-3),
-)
-print("same map as cw.cam:", torch.allclose(heat, cw.cam(model, x, target=ring)[0], atol=1e-3))
-assert torch.allclose(heat.mean() + bias[ring], y[first, ring], atol=1e-3)
+summed = (heat.mean() + bias[ring]).item()
+same = abs(summed - y[first, ring].item()) < 1e-3
+claim("the map's mean + the bias is the score of ring", same, summed, y[first, ring].item())
+claim("the same map as cw.cam", torch.allclose(heat, cw.cam(model, x, target=ring)[0], atol=1e-3))
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
@@ -204,6 +207,8 @@ predict.reveal(
 
 # %%
 blocky = heat.repeat_interleave(4, dim=0).repeat_interleave(4, dim=1)
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     test.images[first],
     [blocky, cw.upsample(heat, 64)],
@@ -275,6 +280,8 @@ healthy = healthy[peaks[healthy] > 0]  # those with any position that speaks for
 other = int(healthy[peaks[healthy].argmin()])
 pair = cw.cam(model, images[[first, other]], target=ring)
 own_scale = torch.as_tensor(normalize(pair)).float()
+
+# %% jupyter={"source_hidden": true}
 heat_grid(
     test.images[[first, other]],
     [[own_scale[0]], [own_scale[1]]],
@@ -286,6 +293,8 @@ heat_grid(
 
 # %%
 assert pair[1].max() < pair[0].max() / 3
+
+# %% jupyter={"source_hidden": true}
 heat_grid(
     test.images[[first, other]],
     [[pair[0]], [pair[1]]],
@@ -347,7 +356,8 @@ cw.gallery(
 # %% [markdown]
 # This is the whole recipe: capture, weigh, add, enlarge, scale, colour, mix. Everything you
 # made by hand is in `cw.cam`, `cw.upsample`, `cw.normalize` and `cw.overlay`, and you can read
-# each of them in a minute.
+# each of them in a minute. (`cw.overlay` mixes in less of the colour where there is less heat, so
+# that the picture stays visible; `opacity="constant"` mixes as you did.)
 
 # %% [markdown]
 # ## What do the other classes say?
@@ -377,6 +387,8 @@ rng = np.random.default_rng(2)
 four = [int(rng.choice(np.flatnonzero(test.labels == c))) for c in range(1, 5)]
 with torch.no_grad():
     rows = [list(all_classes(model.blocks(images[[i]])[0], weight)) for i in four]
+
+# %% jupyter={"source_hidden": true}
 heat_grid(
     test.images[four],
     rows,
@@ -394,15 +406,13 @@ heat_grid(
 
 # %%
 infected = (labels > 0).nonzero()[:, 0]
-own = cw.upsample(cw.cam(model, images[infected], target=labels[infected]), 64)
+small = cw.cam(model, images[infected], target=labels[infected])
+own = cw.upsample(small, 64)
 masks = torch.from_numpy(test.masks[infected])
 on_parasite = (own * masks).sum(dim=(1, 2)) / masks.sum(dim=(1, 2))
 average = own.mean(dim=(1, 2))
-print(
-    "own map higher on the parasite than on average, in 9 of 10:",
-    bool((on_parasite > average).double().mean() > 0.9),
-)
-assert (on_parasite > average).double().mean() > 0.9
+higher = (on_parasite > average).double().mean().item()
+claim("own map higher on the parasite than on average, in 9 of 10", higher > 0.9, f"{higher:.0%}")
 
 # %% [markdown] tags=["instructor"]
 # **Instructor.** The best question of this lesson: "Is blue in the map of *uninfected* the same
@@ -437,8 +447,9 @@ predict.reveal(
 )
 
 # %%
-print("same probabilities:", same)
-assert same
+claim("the same probabilities", same)
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     test.images[first],
     [heat, torch.einsum("kij,k->ij", features, shifted[ring])],
@@ -448,10 +459,89 @@ cw.heat_row(
 )
 
 # %% [markdown]
-# Two networks that answer alike on every picture, and two different maps. So the sign of a
-# single map is less firm than it looks. What is firm is a **difference**: $L^c - L^d$ shows why
-# c and not d, and the shift drops out of it. Use it whenever the question is "why this and not
-# that".
+# Two networks with the same probabilities for every picture, and two different maps. So the sign of
+# a single map is less firm than it looks. This shift drops out of a **difference**: $L^c - L^d$
+# shows why c and not d. Use it whenever the question is "why this and not that".
+#
+# ## Do the answers fix the map, then?
+#
+# The difference does not mind a shift. Is *it* at least fixed by what the network answers? Between
+# the last block and the average, we put one more step: roll each feature map by half its width, so
+# that what stood in the middle stands at the edges.
+
+# %%
+predict(
+    "roll",
+    "Each feature map is rolled by 8 of its 16 columns before the average. What happens?",
+    [
+        "other answers, another map",
+        "the same answers, the same map",
+        "the same answers, another map",
+    ],
+)
+
+
+# %%
+class Rolled(torch.nn.Module):
+    """The same network, its feature maps rolled by half their width before the average."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.blocks, self.classifier = model.blocks, model.classifier
+
+    def forward(self, images):
+        features = torch.roll(self.blocks(images), 8, dims=3)
+        self.rolled = features
+        return self.classifier(features.mean(dim=(2, 3)))
+
+
+rolled = Rolled(model).eval()
+off = (scores(rolled, images) - y).abs().max().item()
+claim("the same answers to all 500 test crops", off < 1e-3, f"off by {off:.0e} at most")
+
+# %%
+with torch.no_grad():
+    rolled(images[infected])
+    other = torch.einsum("nkij,nk->nij", rolled.rolled, weight[labels[infected]])
+hits = {
+    name: pointing_within(cw.upsample(heat, 64), masks).mean().item()
+    for name, heat in {"the network": small, "rolled": other}.items()
+}
+claim(
+    "the network's hottest pixel is on most parasites",
+    hits["the network"] > 0.8,
+    hits["the network"],
+)
+claim("the rolled network's on next to none", hits["rolled"] < 0.1, hits["rolled"])
+
+# %% jupyter={"source_hidden": true}
+shown = [0, 100, 200, 300]
+heat_grid(
+    test.images[infected[shown]],
+    [[small[k], other[k]] for k in shown],
+    ["the network", "rolled: the same answer"],
+    rows=[CLASS_NAMES[labels[infected[k]]] for k in shown],
+    masks=test.masks[infected[shown]],
+    signed=True,
+    alt="Four infected cells, each with two maps of its class. The network's is red on the "
+    "parasite; the rolled network's is the same map moved by half the picture: its red lies beside "
+    "the parasite.",
+)
+
+# %% jupyter={"source_hidden": true}
+predict.reveal(
+    "roll",
+    "the same answers, another map",
+    "An average does not know where its numbers stood. No test of answers can see the roll.",
+)
+
+# %% [markdown]
+# Every answer is the same, to the last picture, and the map points beside every parasite. So **the
+# answers alone fix no map**, nor a difference of two. A CAM is a statement about *this* network's
+# last feature map: "here stood the numbers that were added". That a position of the feature map
+# tells of the same place in the picture is a property of how convolutions are built, not of the
+# answers. A network whose last layers mix positions (large windows, attention, or a roll) may
+# answer well and have maps that point elsewhere.
 
 # %% [markdown]
 # ## Why was it wrong?
@@ -464,6 +554,8 @@ rest = y.scatter(1, labels[:, None], float("-inf"))
 worst = int((right - rest.amax(dim=1)).argmin())
 truth, rival = int(labels[worst]), int(rest[worst].argmax())
 both = torch.cat([cw.cam(model, images[[worst]], target=c) for c in (rival, truth)])
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     test.images[worst],
     [both[0], both[1], both[0] - both[1]],
@@ -476,11 +568,9 @@ cw.heat_row(
 
 # %%
 gap = (both[0] - both[1]).mean() + bias[rival] - bias[truth]
-print(
-    "the difference map's mean (+ biases) is the difference of the scores:",
-    torch.allclose(gap, y[worst, rival] - y[worst, truth], atol=1e-3),
-)
-assert torch.allclose(gap, y[worst, rival] - y[worst, truth], atol=1e-3)
+lead = (y[worst, rival] - y[worst, truth]).item()
+same = abs(gap.item() - lead) < 1e-3
+claim("the difference map's mean (+ biases) is the difference of the scores", same, lead)
 
 # %% [markdown]
 # Read the third map like a bill: its mean, plus the difference of the two biases, is exactly the
@@ -513,8 +603,10 @@ def bounding_box(heat, share):
 bounding_box = check("cam.bounding_box", bounding_box)
 
 # %%
-figure = Figure((9, 2.6), layout="constrained")
 drawn = rng.choice(len(infected), 4, replace=False)
+
+# %% jupyter={"source_hidden": true}
+figure = Figure((8.6, 2.5), layout="constrained")
 for axis, k in zip(figure.subplots(1, 4), drawn, strict=True):
     axis.imshow(test.images[infected[k]])
     axis.contour(test.masks[infected[k]], [0.5], colors="black", linewidths=0.8)
@@ -549,10 +641,9 @@ train_heat = cw.upsample(
 )
 chosen = choose_threshold(train_heat, train.masks[some])
 found = {share: (box_iou(own, masks, share) >= 0.5).double().mean() for share in (0.2, chosen)}
-print("the chosen share is above 20 %:", chosen > 0.2)
-print("and finds more of the test crops' parasites:", bool(found[chosen] > found[0.2]))
-assert chosen > 0.2
-assert found[chosen] > found[0.2]
+claim("the chosen share is above 20 %", chosen > 0.2, f"{chosen:.0%}")
+told = f"{found[chosen]:.0%}", f"{found[0.2]:.0%}"
+claim("and finds more of the test crops' parasites", found[chosen] > found[0.2], *told)
 
 # %% [markdown]
 # The 20 % of the paper are too few here. Our maps are small hills on a wide slope, and a box at
@@ -626,7 +717,9 @@ kind = labels[infected].numpy()
 # %%
 kinds = [*CLASS_NAMES[1:], "all"]
 groups = [kind == c for c in range(1, 5)] + [kind > 0]
-figure = Figure((9, 2.8), layout="constrained")
+
+# %% jupyter={"source_hidden": true}
+figure = Figure((8.6, 2.9), layout="constrained")
 axes = figure.subplots(1, 2)
 for part, title in enumerate(["pointing game: share of hits", "share of the heat inside"]):
     for k, name in enumerate(results):
@@ -657,31 +750,38 @@ predict.reveal(
 )
 
 # %%
-print(
-    "rings: CAM hits far more often than the centre:",
-    bool(share["CAM"][0] > share["centre"][0] + 0.3),
-)
-print("schizonts: the centre hits in more than 9 of 10:", bool(share["centre"][2] > 0.9))
-print("heat inside, over all crops: more for CAM:", bool(inside["CAM"] > inside["centre"] + 0.05))
 assert 0.58 < centre_hits < 0.73
-assert share["CAM"][0] > share["centre"][0] + 0.3
-assert share["centre"][2] > 0.9
-assert inside["CAM"] > inside["centre"] + 0.05
+rings = f"{share['CAM'][0]:.0%}", f"{share['centre'][0]:.0%}"
+claim(
+    "rings: CAM hits far more often than the centre",
+    share["CAM"][0] > share["centre"][0] + 0.3,
+    *rings,
+)
+claim(
+    "schizonts: the centre hits in more than 9 of 10",
+    share["centre"][2] > 0.9,
+    f"{share['centre'][2]:.0%}",
+)
+told = f"{inside['CAM']:.0%}", f"{inside['centre']:.0%}"
+claim("heat inside, over all crops: more for CAM", inside["CAM"] > inside["centre"] + 0.05, *told)
 
 # %% [markdown]
 # CAM wins over all crops. But see *where*: on the small ones, anywhere in the cell. A schizont
 # fills the middle of its crop; point there without looking and you hit it. Had the data set
 # held schizonts only, the pointing game could not have told CAM from a map that knows nothing.
-# The baseline says how easy the question was.
+# The baseline says how easy the question was. (Other baselines are harder to beat: the parasite is
+# also the *bluest* thing in its crop. Lesson 06 comes to that.)
 #
 # And where does CAM miss? Three misses drawn by chance, and beside them any three.
 
 # %%
 missed = np.flatnonzero(results["CAM"][0] == 0)
 shown = rng.permutation(missed)[:3].tolist() + rng.choice(len(infected), 3, replace=False).tolist()
-figure = Figure((12, 2.4), layout="constrained")
+
+# %% jupyter={"source_hidden": true}
+figure = Figure((8.6, 1.9), layout="constrained")
 for axis, k in zip(figure.subplots(1, len(shown)), shown, strict=True):
-    axis.imshow(cw.overlay(test.images[infected[k]], own[k], 0.5, "inferno"))
+    axis.imshow(cw.overlay(test.images[infected[k]], own[k], 0.8))
     axis.contour(test.masks[infected[k]], [0.5], colors="white", linewidths=1)
     axis.set_title(f"{CLASS_NAMES[kind[k]]}: {'missed' if k in missed else 'hit'}", fontsize=9)
     axis.axis("off")
@@ -696,11 +796,8 @@ figure_picture(
 # as well if the parasite begins within four pixels of the hottest one.
 
 # %%
-from camwidgets.scoring import pointing_hit as pointing_hit_within
-
-near = pointing_hit_within(own, masks, tolerance=4)
-print("hits within four pixels: more than 19 of 20:", bool(near.mean() > 0.95))
-assert near.mean() > 0.95
+near = pointing_within(own, masks, tolerance=4).mean().item()
+claim("hits within four pixels: more than 19 of 20", near > 0.95, f"{near:.1%}")
 
 # %% [markdown]
 # Nearly all misses are the coarse grid, or its wide windows. Or does the network use what lies
@@ -718,6 +815,8 @@ background = np.median(corners, axis=0).astype(np.uint8)
 empty = np.tile(background, (64, 64, 1))
 y_empty = scores(model, to_tensor(empty)[None])[0]
 answer = CLASS_NAMES[int(y_empty.argmax())]
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     empty,
     [cw.cam(model, to_tensor(empty)[None], target=c)[0] for c in range(5)],
@@ -740,11 +839,10 @@ cw.heat_row(
 
 # %%
 flat = cw.cam(model, to_tensor(empty)[None], target=ring)[0]
-print(
-    "the same value all over the middle:", torch.allclose(flat[5:11, 5:11], flat[8, 8], atol=1e-3)
-)
-print("another one at the border:", bool((flat[0] - flat[8, 8]).abs().max() > 1e-3))
-assert torch.allclose(flat[5:11, 5:11], flat[8, 8], atol=1e-3)
+even = torch.allclose(flat[5:11, 5:11], flat[8, 8], atol=1e-3)
+claim("the same value all over the middle", even, flat[8, 8].item())
+step = (flat[0] - flat[8, 8]).abs().max().item()
+claim("another one at the border", step > 1e-3, f"up to {step:.2f} apart")
 
 # %% [markdown] tags=["instructor"]
 # **Instructor.** The room wants to say "the network looks at the wrong place" when it sees a
@@ -851,7 +949,8 @@ print(
 #
 # - In a network with global average pooling and one linear layer, the score is the mean of a map:
 #   CAM. It is exact.
-# - Every class has a map. The difference of two maps explains a choice between them.
+# - Every class has a map; the difference of two shows a choice between them. The answers alone fix
+#   neither: a map is about *this* network's last feature map.
 # - Enlarging, normalising and colouring are for the eye; each can mislead it. One scale, a
 #   colour bar.
 # - Judge maps by numbers over all test crops, beside a map that knows nothing.
@@ -874,9 +973,9 @@ print(
 # ## What this does not show
 #
 # CAM says *where* the last map holds evidence, not *what* it is evidence of, nor how the earlier
-# blocks found it. Two networks with the same answers can have different maps; only the difference
-# of two classes' maps is fixed by the answers. A score against masks tells whether the map agrees
-# with us, which is not the same as being true to the network.
+# blocks found it. Two networks with the same answers can have different maps, as the rolled one
+# had: the answers fix none of them. A score against masks tells whether the map agrees with us,
+# which is not the same as being true to the network.
 #
 # ## References
 #
@@ -886,4 +985,5 @@ print(
 #   Backprop*, IJCV 2018, section 4.2 (pointing game).
 # - Wang et al.: *Score-CAM*, CVPR workshops 2020, section 4.3 (mass inside, there for boxes).
 #
-# **Next question.** What if the head is not pooling and one linear layer?
+# **Next.** [03 · Grad-CAM](03_grad_cam.ipynb): what if the head is not pooling and one linear
+# layer?

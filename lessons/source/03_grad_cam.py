@@ -49,6 +49,8 @@ rich = [(c > 0).sum() >= 3 and (c == 0).sum() >= 2 for c in fields.cell_classes]
 chosen = rich.index(True)  # the first field with three infected cells and two others
 field, field_image = fields.images[chosen], to_tensor(fields.images[chosen : chosen + 1])
 number_map = cw.grad_cam(count, field_image, relu=False)[0]
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     field,
     [number_map],
@@ -217,6 +219,8 @@ def floats(answer):
 
 
 heat = floats(heat_map(features[0].detach(), floats(alpha_weights(gradient[0]))))
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     picture,
     [heat],
@@ -394,6 +398,8 @@ names = cw.layer_names(flatten, x)
 print("the last three:", names[-3:])
 coarse = cw.grad_cam(flatten, x, "classifier.0", TROPHO)
 finer = cw.grad_cam(flatten, x, "blocks.3", TROPHO)
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     picture,
     [cw.normalize(coarse)[0], cw.normalize(finer)[0]],
@@ -419,7 +425,6 @@ cw.heat_row(
 #
 # That is **HiResCAM** (Draelos and Carin 2020). Below are both for the Flatten net, over every
 # second infected cell. (`record` is your `features_and_gradient` for several layers at once.)
-
 
 # %%
 some = torch.arange(100, 500, 2)  # every second infected cell, asked for its own class
@@ -544,6 +549,8 @@ figure_picture(
 layers = [f"blocks.{i}" for i in range(4)]
 grid = [torch.cat([cw.grad_cam(gap, x, layer, c) for c in range(5)]) for layer in layers]
 grid = [maps / maps.max().clamp(min=1e-30) for maps in grid]
+
+# %% jupyter={"source_hidden": true}
 heat_grid(
     [picture] * 5,
     [[maps[c] for maps in grid] for c in range(5)],
@@ -573,6 +580,8 @@ claim("last layer: over 1.5 times what the area would get", last > 1.5 * share, 
 
 # %%
 five = torch.cat([cw.grad_cam(flatten, x, "blocks.3", c) for c in range(5)])
+
+# %% jupyter={"source_hidden": true}
 heat_grid(
     [picture, picture],
     [list(five / five.max()), list(cw.normalize(five))],
@@ -618,6 +627,8 @@ A, g = recording.features["blocks.3"].detach(), recording.gradients(y_six)["bloc
 heats = cw.normalize(floats(batch_maps(A, g)))
 overlays = [cw.overlay(test.images[i], heats[n], 0.8) for n, i in enumerate(six)]
 verdicts = ["right" if right else "wrong" for right in y_six == labels[six]]
+
+# %% jupyter={"source_hidden": true}
 cw.gallery(
     [*test.images[six], *overlays],
     [*(CLASS_NAMES[c] for c in labels[six]), *verdicts],
@@ -666,6 +677,8 @@ def signed(target):
 
 map_a, map_b, map_ab = signed(a), signed(b), signed(lambda y: y[:, a] - y[:, b])
 claim("signed maps subtract like their scores", torch.allclose(map_a - map_b, map_ab, atol=1e-4))
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     test.images[unsure],
     [map_a, map_b, map_ab],
@@ -715,6 +728,8 @@ against = floats(counterfactual(floats(A)[0], floats(g)[0]))
 both_signs = cw.grad_cam(flatten, x, "blocks.3", CLEAN, relu=False)[0]
 same = torch.allclose(against, (-both_signs).relu(), atol=1e-4)
 claim("it is the negative part of the signed map", same)
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     picture,
     [both_signs.relu(), against],
@@ -789,6 +804,8 @@ surest = int((p * (labels == TROPHO)).argmax())
 sure = images[surest : surest + 1]
 by_logit = cw.grad_cam(flatten, sure, "blocks.3", TROPHO)[0]
 by_softmax = cw.grad_cam(flatten, sure, "blocks.3", lambda y: y.softmax(dim=1)[:, TROPHO])[0]
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     test.images[surest],
     [by_logit, by_softmax],
@@ -818,6 +835,8 @@ cw.heat_row(
 
 # %%
 after_relu, hidden = number_map.relu(), (-number_map).relu()
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     field,
     [number_map / number_map.max(), after_relu / number_map.max(), -hidden / hidden.max()],
@@ -870,7 +889,7 @@ for i, kinds in enumerate(fields.cell_classes[:40]):
         infected.append(kind > 0)
 sums, infected = np.array(sums), np.array(infected)
 
-# %%
+# %% jupyter={"source_hidden": true}
 figure = Figure((6, 2.6), layout="constrained")
 axis = figure.subplots()
 for name, which in {"clean cells": ~infected, "infected cells": infected}.items():
@@ -936,6 +955,8 @@ near = [
     for t in (said - 2, said, said + 2)
 ]
 near[1] = near[1] * (near[1].abs() > 1e-4)  # rounding noise of y - t
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     field,
     near,
@@ -990,7 +1011,7 @@ film(0, young, None)  # before the first step
 half, answers = to_tensor(train.images[::2]), torch.from_numpy(train.labels[::2])
 history = fit(young, half, answers, epochs=6, callbacks=[film])
 
-# %%
+# %% jupyter={"source_hidden": true}
 heat_grid(
     test.images[star],
     [[frame[i] for frame in frames] for i in range(3)],

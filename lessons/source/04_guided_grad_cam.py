@@ -15,15 +15,23 @@
 # %%
 from copy import deepcopy
 
-import matplotlib.pyplot as plt
 import numpy as np
 import torch
 import torch.nn.functional as F
+from matplotlib.figure import Figure
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 import camwidgets as cw
-from camwidgets.course import CLASS_NAMES, check, hint, load_crops, predict, to_tensor, trained
+from camwidgets.course import (
+    CLASS_NAMES,
+    check,
+    claim,
+    hint,
+    load_crops,
+    predict,
+    to_tensor,
+    trained,
+)
 from camwidgets.maps import deconvnet, features_and_gradient, gradient, positive_grad_cam
 from camwidgets.pictures import figure_picture, heat_grid
 from camwidgets.scoring import edge_map, spearman
@@ -46,7 +54,7 @@ first = labels.tolist().index([RING, SCHIZONT])  # the first scene of this kind,
 x = images[first : first + 1]
 
 
-# %%
+# %% jupyter={"source_hidden": true}
 def two_cells(heats, titles, alt, **style):
     """Maps (64, 128) of the scene, cut in two: a row for each cell, one scale for all."""
     scene = scenes[first]
@@ -110,10 +118,9 @@ with torch.no_grad():
     best, second = net(images).topk(2).indices.T
 one = (best[:, None] == labels).any(dim=1)
 both = one & (second[:, None] == labels).any(dim=1)
-print("the highest score is one of the two, in 8 of 10:", bool(one.float().mean() > 0.8))
-print("the two highest are the two, in more than half: ", bool(both.float().mean() > 0.5))
-assert one.float().mean() > 0.8
-assert both.float().mean() > 0.5
+one, both = one.float().mean().item(), both.float().mean().item()
+claim("the highest score is one of the two, in 8 of 10", one > 0.8, f"{one:.0%}")
+claim("the two highest are the two, in more than half", both > 0.5, f"{both:.0%}")
 
 # %% [markdown]
 # Guessing would name one of the two in 4 of 10 scenes, and both in 1 of 10. So the net reads the
@@ -128,8 +135,8 @@ with torch.no_grad():
     left, right = (net(images) - net(scene) for scene in (no_left, no_right))
 left, right = left.gather(1, labels), right.gather(1, labels)  # (120, 2): how far each score falls
 own = torch.stack([left[:, 0] > right[:, 0], right[:, 1] > left[:, 1]])
-print("a score falls most without its own cell, in 9 of 10:", bool(own.float().mean() > 0.9))
-assert own.float().mean() > 0.9
+own = own.float().mean().item()
+claim("a score falls most without its own cell, in 9 of 10", own > 0.9, f"{own:.0%}")
 
 # %% [markdown]
 # In more than 9 of 10 cases a score hangs on its own cell. So every map has a right place: *the
@@ -174,6 +181,7 @@ def pixels(maps):
     return as_tensor(saliency(maps))
 
 
+# %% jupyter={"source_hidden": true}
 two_cells(
     [pixels(gradient(net, x, target))[0] for target in (RING, SCHIZONT)],
     ["gradient, ring: speckle", "gradient, schizont: speckle too"],
@@ -237,6 +245,8 @@ four = rng.choice(np.flatnonzero(crops.labels), 4, replace=False)
 cells, classes = to_tensor(crops.images[four]), torch.from_numpy(crops.labels[four])
 maps = [pixels(rule(net, cells, classes)) for rule in (gradient, deconvnet, cw.guided_backprop)]
 maps = [cw.normalize(m) for m in maps]  # each map by its own maximum: the rules differ in size
+
+# %% jupyter={"source_hidden": true}
 heat_grid(
     crops.images[four],
     list(zip(*maps, strict=True)),
@@ -300,139 +310,16 @@ def guided_gradient(x, layers):
 guided_gradient = check("guided.gradient", guided_gradient)
 
 # %% [markdown]
-# PyTorch walks back by itself; one question, added at every ReLU, is the whole method.
+# PyTorch walks back by itself; one question, added at every ReLU, is the whole method. In a real
+# network the ReLUs are out of reach, inside `forward`. `cw.guided_backprop` meets every one of
+# them, whether it is a module or a call of a function; how, and what goes wrong in the usual
+# recipe, is the optional section at the end.
 #
 # <details><summary><b>Help, I get <code>RuntimeError: cannot register a hook on a tensor that
 # doesn't require gradient</code></b></summary>
 #
 # No gradient will ever arrive there, because nothing upstream asked for one. Let the chain start
 # from `x.clone().requires_grad_()`. </details>
-#
-# ## Does the hook meet every ReLU?
-#
-# In a real network the ReLUs are out of reach, inside `forward`. The usual recipe puts a hook on
-# every `nn.ReLU` *module*. But `forward` may as well call the *function* `F.relu`. Here is the
-# recipe, and a twin of our network: the same layers and weights, with `F.relu` in place of the
-# modules.
-
-
-# %%
-def hooked_modules(model, images, target):
-    """Guided backpropagation as many packages do it: hooks on the nn.ReLU modules."""
-
-    def rule(module, grad_input, grad_output):
-        return (grad_input[0].clamp(min=0),)
-
-    relus = [module for module in model.modules() if isinstance(module, nn.ReLU)]
-    handles = [module.register_full_backward_hook(rule) for module in relus]
-    try:
-        x = images.clone().requires_grad_()
-        return torch.autograd.grad(model(x)[:, target].sum(), x)[0]
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
-# %%
-class Twin(nn.Module):
-    """The same net, calling F.relu."""
-
-    def __init__(self, net):
-        super().__init__()
-        self.blocks = nn.ModuleList(
-            nn.ModuleList(b for b in block if not isinstance(b, nn.ReLU)) for block in net.blocks
-        )
-        self.classifier = net.classifier
-
-    def forward(self, x):
-        for conv, norm, *pool in self.blocks:
-            x = F.relu(norm(conv(x)))
-            x = pool[0](x) if pool else x
-        return self.classifier(x.mean(dim=(2, 3)))
-
-
-twin = Twin(net).eval()
-assert torch.allclose(twin(x), net(x), atol=1e-4), "the twin gives the same scores"
-
-# %%
-predict(
-    "guided.twin",
-    "The twin computes the same scores. What does hooked_modules give for it?",
-    ["the same map as for the net", "an error", "the plain gradient, without a word"],
-)
-
-
-# %%
-def same(a, b):
-    return bool((a - b).abs().max() < 1e-3 * b.abs().max())
-
-
-on_net, on_twin = hooked_modules(net, x, RING), hooked_modules(twin, x, RING)
-print("net:  guided backpropagation?", same(on_net, cw.guided_backprop(net, x, RING)))
-print("twin: guided backpropagation?", same(on_twin, cw.guided_backprop(net, x, RING)))
-print("twin: the plain gradient?    ", same(on_twin, gradient(net, x, RING)))
-assert same(on_net, cw.guided_backprop(net, x, RING))
-assert same(on_twin, gradient(net, x, RING))
-
-# %% jupyter={"source_hidden": true}
-predict.reveal(
-    "guided.twin",
-    "the plain gradient, without a word",
-    "The twin has no nn.ReLU module, so there is nothing to hook, and nobody complains.",
-)
-
-# %% [markdown]
-# No error, and a picture that looks like a result. torchvision's GoogLeNet calls nothing but
-# `F.relu`: there the recipe gives the plain gradient, too.
-#
-# How can one meet *every* ReLU? Whoever wants one, module or function, ends up asking PyTorch for
-# it. A `TorchFunctionMode` is asked first, each time. This one only listens:
-
-
-# %%
-class Listen(TorchFunctionMode):
-    """Note every ReLU that PyTorch is asked for."""
-
-    def __init__(self):
-        super().__init__()
-        self.heard = []
-
-    def __torch_function__(self, func, types, args=(), kwargs=None):
-        if "relu" in getattr(func, "__name__", ""):
-            self.heard.append(func.__name__)
-        return func(*args, **(kwargs or {}))
-
-
-for name, model in (("net", net), ("twin", twin)):
-    with Listen() as listener:
-        model(x)
-    print(f"{name:4} asks for", listener.heard)
-
-# %% [markdown]
-# Four ReLUs each, no hook on any module, no change to the model. Instead of listening, one can
-# answer: call the ReLU, hang your hook of exercise 4.3 on its result, hand it back. That is
-# `camwidgets/maps/guided.py`; open it, the part that matters fits on a screen. And if it hears no
-# ReLU at all, it says so instead of drawing.
-
-# %%
-for name, model in (("net", net), ("twin", twin)):
-    again = cw.guided_backprop(model, x, RING)
-    print(f"{name:4} guided backpropagation?", same(again, on_net))
-    assert same(again, on_net)
-
-try:
-    cw.guided_backprop(nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten()), x, 0)
-except ValueError as error:
-    print(error)
-
-# %% [markdown]
-# <details><summary><b>Help, I get <code>RuntimeError: Output 0 of BackwardHookFunction is a view
-# and is being modified inplace</code></b></summary>
-#
-# You tried `hooked_modules` on a network of your own (do!) with `nn.ReLU(inplace=True)`, as most of
-# torchvision's have. A full backward hook hands the module a view of its input, and the module may
-# not overwrite that. `cw.guided_backprop` hangs its hook on the result and takes such networks as
-# they are. </details>
 #
 # ## How do we look at a picture with two signs?
 #
@@ -466,9 +353,11 @@ def as_picture(values):
 
 
 details = [as_picture(d) for d in cw.guided_backprop(net, cells, classes)]
+
+# %% jupyter={"source_hidden": true}
 cw.gallery(
     [*crops.images[four], *details],
-    [CLASS_NAMES[c] for c in classes] + ["violet where the stain is"] * 4,
+    [*(CLASS_NAMES[c] for c in classes), "violet: the stain", "", "", ""],
     columns=4,
     alt="Four crops, and below each its guided backpropagation as a colour picture: gray "
     "background, violet dots where the parasite is.",
@@ -483,9 +372,8 @@ cw.gallery(
 found = torch.from_numpy(crops.masks[four])
 inside = cw.guided_backprop(net, cells, classes).movedim(1, -1)[found]  # (pixels on parasites, 3)
 leaning = inside.sum(dim=0) / inside.abs().sum(dim=0)  # -1: all negative, 1: all positive
-for colour, value in zip(("red", "green", "blue"), leaning, strict=True):
-    print(colour, "more" if value > 0 else "less")
-assert (leaning * torch.tensor([-1, -1, 1]) > 0.2).all()
+for colour, value, sign in zip(("red", "green", "blue"), leaning, (-1, -1, 1), strict=True):
+    claim(f"{'more' if sign > 0 else 'less'} {colour}", sign * value > 0.2, value.item())
 
 # %% [markdown]
 # ## Where × what
@@ -530,6 +418,8 @@ for target, ours in zip((RING, SCHIZONT), products, strict=True):
 # %%
 coarse = torch.cat([cw.upsample(where, (64, 128)) for where in wheres])
 fine = torch.cat([pixels(p) for p in products])
+
+# %% jupyter={"source_hidden": true}
 two_cells(
     [*coarse / coarse.max(), *fine / fine.max()],  # each pair has its own scale
     ["Grad-CAM, ring", "Grad-CAM, schizont", "product, ring: fine", "product, schizont: fine"],
@@ -596,7 +486,6 @@ METHODS = {
     "edges × Grad-CAM": lambda net, x, c: edge_map(x) * enlarged(cw.grad_cam(net, x, target=c)),
 }
 
-
 # %%
 masks = [crops.masks[pairs[:, 0]], crops.masks[pairs[:, 1]]]
 parasites = torch.from_numpy(np.concatenate(masks, axis=2))
@@ -619,7 +508,9 @@ def score(method):
 # %%
 scores = {method: score(method) for method in METHODS}
 
-figure, axis = plt.subplots(figsize=(7.5, 4.2))
+# %% jupyter={"source_hidden": true}
+figure = Figure((7.5, 4.2), layout="constrained")
+axis = figure.subplots()
 for method, (own_cell, on_parasite) in scores.items():
     axis.plot(own_cell, on_parasite, "o", color="0.5" if "edges" in method else "tab:blue")
     axis.annotate(method, (own_cell, on_parasite), xytext=(6, 4), textcoords="offset points")
@@ -640,13 +531,22 @@ figure_picture(
 where = {method: own_cell for method, (own_cell, _) in scores.items()}
 detail = {method: on_parasite for method, (_, on_parasite) in scores.items()}
 
+
+def shares(*names):
+    return [f"{name} {where[name]:.2f}" for name in names]
+
+
+coins = max(where["gradient"], where["deconvnet"])
+claim("edges, gradient and deconvnet toss a coin", coins < 0.6, *shares("gradient", "deconvnet"))
+a_little = 0.5 < where["guided backprop"] < where["Grad-CAM"] - 0.1
+claim("guided backprop knows a little", a_little, *shares("guided backprop", "Grad-CAM"))
+most = where["guided Grad-CAM"] > where["Grad-CAM"] > 0.75
+claim("their product knows most", most, *shares("guided Grad-CAM"))
+filters = where["edges × Grad-CAM"] > where["Grad-CAM"] - 0.05
+claim("edges × Grad-CAM as much as Grad-CAM", filters, *shares("edges × Grad-CAM"))
+finer = min(detail["guided backprop"], detail["edges × Grad-CAM"]) - detail["Grad-CAM"]
+claim("and it is finer than Grad-CAM", finer > 0.1, f"by {finer:.2f} or more")
 assert abs(where["edges"] - 0.5) < 0.01
-assert max(where["gradient"], where["deconvnet"]) < 0.6
-assert 0.5 < where["guided backprop"] < where["Grad-CAM"] - 0.1
-assert where["guided Grad-CAM"] > where["Grad-CAM"] > 0.75
-assert where["edges × Grad-CAM"] > where["Grad-CAM"] - 0.05
-assert min(detail["guided backprop"], detail["edges × Grad-CAM"]) > detail["Grad-CAM"] + 0.1
-assert detail["guided Grad-CAM"] > detail["edges × Grad-CAM"] + 0.1
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
@@ -664,9 +564,10 @@ predict.reveal(
 )
 
 # %% [markdown]
-# The gradient and the deconvnet toss a coin. Guided backpropagation does a little better and draws
-# finely. Grad-CAM knows the class, at coarse grain. The product has both, and that is why people
-# like it.
+# As magnitudes, the gradient and the deconvnet toss a coin. (With its signs the gradient does know
+# the class: it *is* the slope of that score. A map of absolute values has thrown that away.) Guided
+# backpropagation does a little better and draws finely. Grad-CAM knows the class, at coarse grain.
+# The product has both, and that is why people like it.
 #
 # Now look at the gray points. The edge detector draws the same for both classes. Times Grad-CAM, it
 # knows the class as well as Grad-CAM and draws more finely, and its lines never met the network. So
@@ -680,10 +581,10 @@ predict.reveal(
 # %% [markdown]
 # ## Positive-only: what does it lose?
 #
-# One point of the chart is still without a story. Some packages offer a weighting called "guided
-# gradients", one of them as its default. It is neither Grad-CAM nor guided Grad-CAM. It takes the
-# guided idea to Grad-CAM's *weights*: of each gradient g only what is positive counts, and only
-# where the feature A is positive too.
+# One point of the chart is still without a story. `tf-explain` calls a weighting "guided
+# gradients", and it is the default of its Grad-CAM. It is neither Grad-CAM nor guided Grad-CAM. It
+# takes the guided idea to Grad-CAM's *weights*: of each gradient g only what is positive counts,
+# and only where the feature A is positive too.
 #
 # ### Exercise 4.7 · Positive-only weights (3 minutes, ★★)
 #
@@ -709,6 +610,8 @@ print("Grad-CAM: is any weight negative?     ", bool((usual < 0).any()))
 print("positive-only: is any weight negative?", bool((positive < 0).any()))
 
 signed = [torch.einsum("k,kij->ij", weights, features) for weights in (usual, positive)]
+
+# %% jupyter={"source_hidden": true}
 two_cells(
     [cw.upsample(heat / heat.abs().max(), (64, 128)) for heat in signed],  # each its own scale
     ["Grad-CAM, no ReLU: the ring", "positive-only: both cells"],
@@ -740,12 +643,11 @@ def spill(explain):
 # %%
 kept = spill(lambda net, x, target: cw.grad_cam(net, x, target=target, relu=False))
 lost = spill(positive_grad_cam)
-print("heat on the other parasite, as a share of that on the class's own")
-print("  Grad-CAM without ReLU: below 0?   ", kept < 0)
-print("  positive-only: more than a fifth? ", lost > 0.2)
-assert kept < 0
-assert lost > 0.2
-assert where["positive-only"] < where["Grad-CAM"] - 0.05
+print("heat on the other parasite, as a share of that on the class's own:")
+claim("Grad-CAM without ReLU: below 0", kept < 0, kept)
+claim("positive-only: more than a fifth", lost > 0.2, lost)
+left = where["positive-only"] < where["Grad-CAM"] - 0.05
+claim("positive-only knows the class less", left, *shares("positive-only", "Grad-CAM"))
 
 # %% [markdown]
 # In the scene above the schizont is still faintly red. On average over 120 scenes Grad-CAM counts
@@ -831,13 +733,11 @@ after = {method: alike(method, top) for method in EXPLAIN}
 nothing_left = alike("guided backprop", all_parts)
 
 # %%
-print("rank correlation above 0.4")
-print("  guided backprop, random top:", after["guided backprop"] > 0.4)
-print("  Grad-CAM, random top:       ", after["Grad-CAM"] > 0.4)
-print("  guided backprop, all random:", nothing_left > 0.4)
-assert after["guided backprop"] > 0.4
-assert abs(after["Grad-CAM"]) < 0.4
-assert nothing_left < 0.4
+print("rank correlation with the learned net's map:")
+kept = after["guided backprop"]
+claim("guided backprop, random top: above 0.4", kept > 0.4, kept)
+claim("Grad-CAM, random top: less than 0.4", abs(after["Grad-CAM"]) < 0.4, after["Grad-CAM"])
+claim("guided backprop, all random: less than 0.4", nothing_left < 0.4, nothing_left)
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
@@ -848,10 +748,12 @@ predict.reveal(
 
 # %%
 nets = net, with_random(top, seed=0)
-maps = [cw.normalize(explain(n)[:3]) for explain in EXPLAIN.values() for n in nets]
+top_maps = [cw.normalize(explain(n)[:3]) for explain in EXPLAIN.values() for n in nets]
+
+# %% jupyter={"source_hidden": true}
 heat_grid(
     crops.images[many[:3]],
-    list(zip(*maps, strict=True)),
+    list(zip(*top_maps, strict=True)),
     ["guided, as learned", "random top: alike", "Grad-CAM, as learned", "random top: another"],
     rows=[CLASS_NAMES[c] for c in targets[:3]],
     alpha=0.9,
@@ -873,14 +775,14 @@ heat_grid(
 wrong = targets % 4 + 1  # the next one of the four parasites
 asked, misasked = (pixels(cw.guided_backprop(net, inputs, c)) for c in (targets, wrong))
 still = float(spearman(asked, misasked).nanmean())
-print("guided backprop, a wrong class: rank correlation above 0.4:", still > 0.4)
-assert still > 0.4
+claim("guided backprop, a wrong class: rank correlation above 0.4", still > 0.4, still)
 
 # %% [markdown]
 # It does change little. Further down the same filter follows at every ReLU, and what survives is
-# decided by the *forward* pass. Nie et al. (2018) show that the result tends to a partial copy of
-# the input. In our net it is more than a plain edge detector: randomise the early layers too, and
-# the drawing goes. It follows what *they* respond to.
+# decided by the *forward* pass. Nie et al. (2018) prove for networks with *random* weights and
+# *very wide* layers that the result tends to a partial copy of the input. Ours is neither, so their
+# theorem is a hint and no proof here. In our net it is more than a plain edge detector: randomise
+# the early layers too, and the drawing goes. It follows what *they* respond to.
 #
 # And the product? Its place comes from Grad-CAM and passes the test as far as Grad-CAM does. Its
 # lines come from the other factor and do not. Sharp is not faithful.
@@ -891,10 +793,131 @@ assert still > 0.4
 # class*. Ask what one would have believed on seeing only the random net's drawing.
 
 # %% [markdown]
+# ## Optional: does the hook meet every ReLU?
+#
+# In a real network the ReLUs are out of reach, inside `forward`. The usual recipe puts a hook on
+# every `nn.ReLU` *module*. But `forward` may as well call the *function* `F.relu`. Here is the
+# recipe, and a twin of our network: the same layers and weights, with `F.relu` in place of the
+# modules.
+
+
+# %%
+def hooked_modules(model, images, target):
+    """Guided backpropagation as many packages do it: hooks on the nn.ReLU modules."""
+
+    def rule(module, grad_input, grad_output):
+        return (grad_input[0].clamp(min=0),)
+
+    relus = [module for module in model.modules() if isinstance(module, nn.ReLU)]
+    handles = [module.register_full_backward_hook(rule) for module in relus]
+    try:
+        x = images.clone().requires_grad_()
+        return torch.autograd.grad(model(x)[:, target].sum(), x)[0]
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+# %%
+class Twin(nn.Module):
+    """The same net, calling F.relu."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            nn.ModuleList(b for b in block if not isinstance(b, nn.ReLU)) for block in net.blocks
+        )
+        self.classifier = net.classifier
+
+    def forward(self, x):
+        for conv, norm, *pool in self.blocks:
+            x = F.relu(norm(conv(x)))
+            x = pool[0](x) if pool else x
+        return self.classifier(x.mean(dim=(2, 3)))
+
+
+twin = Twin(net).eval()
+assert torch.allclose(twin(x), net(x), atol=1e-4), "the twin gives the same scores"
+
+# %%
+predict(
+    "guided.twin",
+    "The twin computes the same scores. What does hooked_modules give for it?",
+    ["the same map as for the net", "an error", "the plain gradient, without a word"],
+)
+
+
+# %%
+def same(a, b):
+    return bool((a - b).abs().max() < 1e-3 * b.abs().max())
+
+
+on_net, on_twin = hooked_modules(net, x, RING), hooked_modules(twin, x, RING)
+claim("net: guided backpropagation", same(on_net, cw.guided_backprop(net, x, RING)))
+claim("twin: not", not same(on_twin, cw.guided_backprop(net, x, RING)))
+claim("twin: the plain gradient", same(on_twin, gradient(net, x, RING)))
+
+# %% jupyter={"source_hidden": true}
+predict.reveal(
+    "guided.twin",
+    "the plain gradient, without a word",
+    "The twin has no nn.ReLU module, so there is nothing to hook, and nobody complains.",
+)
+
+# %% [markdown]
+# No error, and a picture that looks like a result. torchvision's GoogLeNet calls nothing but
+# `F.relu`: there the recipe gives the plain gradient, too.
+#
+# How can one meet *every* ReLU? Whoever calls one, module or function, leaves a trace: autograd
+# notes each operation, to be able to walk back. Every result knows what made it (`grad_fn`), and
+# that knows what came before (`next_functions`).
+
+
+# %%
+def relus_of(output):
+    """Every ReLU on the way from the input to this output, as autograd has noted them."""
+    waiting, seen = [output.grad_fn], set()
+    while waiting:
+        node = waiting.pop()
+        if node is not None and node not in seen:
+            seen.add(node)
+            waiting += [before for before, _ in node.next_functions]
+    return [node for node in seen if node.name().startswith("Relu")]
+
+
+for name, model in (("net", net), ("twin", twin)):
+    print(f"{name:4} has called {len(relus_of(model(x)))} ReLUs")
+
+# %% [markdown]
+# Four each: no hook on any module, no change to the model. Hang the question of exercise 4.3 on
+# each of these nodes, and you have guided backpropagation for any network. And where there is no
+# ReLU at all, one can say so instead of drawing:
+
+# %%
+for name, model in (("net", net), ("twin", twin)):
+    again = cw.guided_backprop(model, x, RING)
+    claim(f"cw.guided_backprop of the {name} is guided", same(again, on_net))
+
+try:
+    cw.guided_backprop(nn.Sequential(nn.Conv2d(3, 4, 3), nn.SiLU(), nn.Flatten()), x, 0)
+except ValueError as error:
+    print(error)
+
+# %% [markdown]
+# <details><summary><b>Help, I get <code>RuntimeError: Output 0 of BackwardHookFunction is a view
+# and is being modified inplace</code></b></summary>
+#
+# You tried `hooked_modules` on a network of your own (do!) with `nn.ReLU(inplace=True)`, as most of
+# torchvision's have. A full backward hook hands the module a view of its input, and the module may
+# not overwrite that. `cw.guided_backprop` hangs its hooks on autograd's own record and takes such
+# networks as they are. </details>
+#
+
+# %% [markdown]
 # ## Key points
 #
 # - Plain, deconvnet, guided: three rules for what passes a ReLU backwards. One is a derivative.
-# - A ReLU is met where it is *called*; hooks on `nn.ReLU` modules miss `F.relu`, silently.
+# - (Optional part) Hooks on `nn.ReLU` modules miss `F.relu`, silently.
 # - Guided backpropagation is sharp and hardly knows the class; Grad-CAM is coarse and knows it.
 # - Their product has both, and inherits both weaknesses: Grad-CAM's place, lines without a reason.
 # - Positive-only weights drop the evidence against, and with it much of the class.
@@ -936,6 +959,6 @@ assert still > 0.4
 # - Nie, Zhang, Patel, *A Theoretical Explanation for Perplexing Behaviors of Backpropagation-based
 #   Visualizations*, ICML 2018 (PMLR 80, pages 3809–3818): why the input comes back.
 #
-# **Next question.** Our eyes liked the sharpest map best, and were wrong about it. In lesson 05 you
-# are the detective: three networks with the same good report. Which of them have learned a
-# shortcut, and can you prove it?
+# **Next.** [05 · Explorer lab](05_explorer_lab.ipynb): our eyes liked the sharpest map best, and
+# were wrong about it. Now you are the detective: three networks with the same good report. Which of
+# them have learned a shortcut, and can you prove it?

@@ -308,6 +308,8 @@ for name, (m, mask) in cases.items():
 sizes = [4, 8, 16, 32, 64]
 ceilings = {s: scoring.resolution_ceiling(masks, (s, s)) for s in sizes}
 ceiling_mass = [mean(scoring.mass(m, masks)) for m in ceilings.values()]
+
+# %% jupyter={"source_hidden": true}
 cw.heat_row(
     pictures[i],
     [ceilings[s][i] for s in sizes],
@@ -432,6 +434,8 @@ delete_hottest = check("trust.delete_hottest", delete_hottest)
 # %%
 steps = [0.0, 0.02, 0.06, 0.1, 0.2]
 deleted = [delete_hottest(images[i].clone(), heat["Grad-CAM"][i], s) for s in steps]
+
+# %% jupyter={"source_hidden": true}
 cw.gallery(
     [
         (255 * np.stack([np.asarray(channel) for channel in d], axis=-1)).astype(np.uint8)
