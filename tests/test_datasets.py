@@ -310,6 +310,7 @@ def test_to_tensor_errors(images, error, says):
     with pytest.raises(error, match=says):
         to_tensor(images)
 
+
 def test_shuffled_crops_keep_the_pictures_and_deal_the_labels_out_anew():
     crops, train = shuffled_crops(100), load_crops("train")
     true = {image.tobytes(): label for image, label in zip(train.images, train.labels, strict=True)}

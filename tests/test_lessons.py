@@ -1,9 +1,11 @@
 """The committed notebooks are what their sources give, executed, and readable without eyes."""
 
+import base64
 import importlib
 import json
 import re
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import nbformat
@@ -100,6 +102,31 @@ def test_answers_to_guesses_are_folded(source, kind):
         assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
         first = cell.source.splitlines()[0]  # JupyterLab shows it beside the three dots
         assert not re.search(r"predict\.reveal\(.", first), first
+
+
+@each_notebook
+def test_claims_hold_and_figures_fit_a_page(source, kind):
+    for cell in committed(source, kind).cells:
+        for output in cell.get("outputs", []):
+            assert "✗ not so here" not in output.get("text", ""), f"cell {cell.id}"
+            for data in re.findall(
+                r'src="data:image/png;base64,([^"]+)"', output.get("data", {}).get("text/html", "")
+            ):
+                header = base64.b64decode(data[:32])  # its width stands in bytes 16 to 19
+                assert int.from_bytes(header[16:20], "big") <= 900, f"cell {cell.id}"
+
+
+@each_notebook
+def test_drawing_is_folded(source, kind):
+    for cell in committed(source, kind).cells:
+        if re.search(r"^figure = Figure\(|\.subplots\(", cell.source, re.MULTILINE):
+            assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
+
+
+@pytest.mark.parametrize(("source", "following"), pairwise(SOURCES), ids=lambda s: s.stem)
+def test_a_lesson_ends_with_a_link_to_the_next(source, following):
+    text = "\n".join(cell.source for cell in build.lesson(source).cells)
+    assert f"({following.stem}.ipynb)" in text.split("## References")[1]
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)

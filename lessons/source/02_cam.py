@@ -62,7 +62,7 @@ cw.heat_row(
 # - *build* one yourself, for any class, and lay it over the picture,
 # - *judge* it against the true masks and against a map that knows nothing.
 #
-# **About 85 minutes**, ten fewer without exercises 2.4 and 2.6. You need lesson 01, or
+# **About 80 minutes**, ten fewer without exercises 2.4 and 2.6. You need lesson 01, or
 # at least its network: read `GapCNN` there.
 
 # %% [markdown] tags=["instructor"]

@@ -67,7 +67,7 @@ cw.heat_row(
 # - *ask* any network for a map: any layer, any class, any number of your own,
 # - *tell* what the mean of the slopes throws away, and when to use HiResCAM or LayerCAM instead.
 #
-# **About 105 minutes, in three parts.** You need lesson 02: CAM, and why it wants GAP + linear.
+# **About 85 minutes, in three parts.** You need lesson 02: CAM, and why it wants GAP + linear.
 # Lesson 03b is its clinic: broken programs, each with its symptom.
 
 # %% [markdown] tags=["instructor"]
@@ -448,6 +448,8 @@ off = {
     rule: ((y_some - heat.sum(dim=(1, 2))) / y_some).abs().median().item()
     for rule, heat in by_rule.items()
 }
+theirs = cw.hires_cam(flatten, images[some], "blocks.3", labels[some], relu=False)
+claim("the same map as cw.hires_cam", torch.allclose(theirs, by_rule["HiResCAM"], atol=1e-4))
 claim(
     "HiResCAM adds up to the score, within a few per cent", off["HiResCAM"] < 0.05, off["HiResCAM"]
 )
