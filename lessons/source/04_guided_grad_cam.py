@@ -184,7 +184,7 @@ def pixels(maps):
 # %% jupyter={"source_hidden": true}
 two_cells(
     [pixels(gradient(net, x, target))[0] for target in (RING, SCHIZONT)],
-    ["gradient, ring: speckle", "gradient, schizont: speckle too"],
+    ["ring: speckle", "schizont: speckle, too"],
     "The ring and the schizont with two gradient maps each: speckles, densest on and around the "
     "parasites of both cells, and alike for both classes.",
     alpha=0.9,
@@ -614,7 +614,7 @@ signed = [torch.einsum("k,kij->ij", weights, features) for weights in (usual, po
 # %% jupyter={"source_hidden": true}
 two_cells(
     [cw.upsample(heat / heat.abs().max(), (64, 128)) for heat in signed],  # each its own scale
-    ["Grad-CAM, no ReLU: the ring", "positive-only: both cells"],
+    ["no ReLU: the ring", "positive-only: both"],
     "Maps of ring on both cells. Grad-CAM without ReLU is red on the ring, faintly red on part of "
     "the schizont and pale blue around it; positive-only is red on both.",
     signed=True,
