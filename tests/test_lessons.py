@@ -123,7 +123,7 @@ def test_drawing_is_folded(source, kind):
             assert cell.metadata.get("jupyter", {}).get("source_hidden"), cell.source
 
 
-@pytest.mark.parametrize(("source", "following"), pairwise(SOURCES), ids=lambda s: s.stem)
+@pytest.mark.parametrize(("source", "following"), list(pairwise(SOURCES)), ids=lambda s: s.stem)
 def test_a_lesson_ends_with_a_link_to_the_next(source, following):
     text = "\n".join(cell.source for cell in build.lesson(source).cells)
     assert f"({following.stem}.ipynb)" in text.split("## References")[1]
