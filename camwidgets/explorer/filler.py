@@ -36,18 +36,18 @@ class Filler:
         self._atlas, self._deliver, self._progress = atlas, deliver, progress
         self._done: set[str] = set()
         self._bytes = 0
+        self._view: tuple[int, int, int, str | None, str] | None = None
         self._keys: Iterator[str] = iter(())
         self._total = 0
+        self._ahead = True
         self.is_open = True
 
     def look_at(self, model: int, image: int, target: int, layer: str | None, method: str) -> None:
         """Go on with what belongs to this view; starts the work."""
         with _worker.changed:
             if self.is_open:
-                ahead = self._bytes < AHEAD_BYTES
-                view = (model, image, target, layer, method)
-                self._keys = self._atlas.wanted(*view, ahead=ahead)
-                self._total = self._atlas.count(model, ahead=ahead)
+                self._view = (model, image, target, layer, method)
+                self._begin()
                 _worker.serve(self)
 
     def delivered(self, key: str) -> None:
@@ -73,8 +73,17 @@ class Filler:
         self._bytes += part.size
         if self.is_open:
             self._deliver(part)
+        if self.is_open:
             self._progress(min(len(self._done), self._total - 1), self._total)
-        return self._bytes < AHEAD_BYTES
+        if self._ahead and self._bytes >= AHEAD_BYTES:
+            self._begin()
+        return True
+
+    def _begin(self) -> None:
+        """Go through the keys of the view from the start."""
+        self._ahead = self._bytes < AHEAD_BYTES
+        self._keys = self._atlas.wanted(*self._view, ahead=self._ahead)
+        self._total = self._atlas.count(self._view[0], ahead=self._ahead)
 
     def finish(self) -> None:
         """Say that all is there."""
