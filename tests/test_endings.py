@@ -50,6 +50,8 @@ ENDINGS = {
     "Tensor.sigmoid": (lambda y: y.sigmoid(), "sigmoid"),
     "in place": (lambda y: y.sigmoid_(), "sigmoid"),
     "nn.LogSigmoid": (nn.LogSigmoid(), "sigmoid"),
+    "cast": (lambda y: y.double().softmax(1).float(), "softmax"),
+    "cloned": (lambda y: y.softmax(1)[..., None].clone().squeeze(2), "softmax"),
     "logits in a mapping": (lambda y: {"logits": y.softmax(1), "loss": None}, "softmax"),
     "logits in an object": (lambda y: SimpleNamespace(logits=y), "softmax"),
     "none": (lambda y: y, "softmax"),
@@ -139,6 +141,30 @@ def test_shares_made_by_hand_are_shown_as_they_are() -> None:
     logs = meaning(None, shares.log(), None, None)
     assert logs == Meaning("none", "log-probability", False)
     assert logs.shares(shares.log()) == pytest.approx([0.7, 0.2, 0.1])
+
+
+def test_a_mean_of_shares_is_shown_and_the_note_says_that_logits_are_better() -> None:
+    twice = net(lambda y: (y.softmax(1) + (2 * y).softmax(1)) / 2)
+    offer = Atlas({"net": twice}, prepare(PICTURE)).offer
+    assert offer["scoreName"] == {"net": "probability"}
+    assert "return logits" in offer["note"]
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_the_caller_s_grad_mode_makes_no_difference(mode) -> None:
+    with mode():
+        atlas = Atlas({"net": net(nn.Softmax(1))}, prepare(PICTURE))
+        inside = atlas.part("maps/0/0/1/Grad-CAM").raw()[-1]
+    expected = cw.grad_cam(net(lambda y: y), X, "last", 1, relu=False)[0]
+    np.testing.assert_allclose(inside, expected, atol=float(expected.abs().max()) * 1e-4)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_models_of_other_precision(dtype) -> None:
+    atlas = Atlas({"net": net(nn.Softmax(1)).to(dtype)}, prepare(PICTURE))
+    expected = cw.grad_cam(net(lambda y: y), X, "last", 1, relu=False)[0]
+    heat = atlas.part("maps/0/0/1/Grad-CAM").raw()[-1]
+    np.testing.assert_allclose(heat, expected, atol=float(expected.abs().max()) * 0.05)
 
 
 def test_what_the_user_says_counts() -> None:

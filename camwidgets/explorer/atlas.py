@@ -137,7 +137,7 @@ class Atlas:
                 for name, model in models.items()
             }
         self._sitters = list(sitters.values())
-        notes = dict.fromkeys(sitter.note for sitter in self._sitters if sitter.note)
+        notes = dict.fromkeys(sitter.note.strip() for sitter in self._sitters if sitter.note)
         self.offer: dict[str, Any] = {
             "models": list(sitters),
             "images": len(inputs),

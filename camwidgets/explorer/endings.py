@@ -9,6 +9,7 @@ maps are taken from what it was given, and the bars show what it makes of that.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
+
+from ..maps.graph import name_of
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 ENDINGS = {
@@ -31,6 +34,8 @@ ENDINGS = {
     **dict.fromkeys((torch.sigmoid_, Tensor.sigmoid_), "sigmoid"),
 }
 """function → kind"""
+SAME_NUMBERS = ("Alias", "Clone", "Squeeze", "ToCopy", "Unsqueeze", "UnsafeView", "View")
+"""operations of autograd's graph"""
 
 
 def rows(output: Any) -> Tensor | None:
@@ -72,16 +77,26 @@ class Watch(TorchFunctionMode):
     def ending(self, scores: Tensor | None) -> tuple[str, Tensor] | None:
         """The kind of the call that gave these scores, and what it was given in their shape.
 
-        They are the same numbers in memory, or a view of them.
+        They are the same numbers: in memory, or by autograd's graph, as after a cast.
         """
+        if scores is None:
+            return None
+        nodes = _unchanged(scores.grad_fn)
         for kind, given, result in reversed(self._calls):
-            if scores is not None and result.numel() == scores.numel() and _at(result, scores):
+            at = result.untyped_storage().data_ptr()
+            same = at == scores.untyped_storage().data_ptr() or result.grad_fn in nodes
+            if same and result.numel() == scores.numel():
                 return kind, given.reshape(scores.shape)
         return None
 
 
-def _at(one: Tensor, other: Tensor) -> bool:
-    return one.untyped_storage().data_ptr() == other.untyped_storage().data_ptr()
+def _unchanged(node: Any) -> list[Any]:
+    """A node of autograd's graph and those before it that change no number."""
+    nodes = []
+    while node is not None:
+        nodes.append(node)
+        node = node.next_functions[0][0] if name_of(node) in SAME_NUMBERS else None
+    return nodes
 
 
 def plain(model: nn.Module, *, cut: bool, sides: bool = False) -> nn.Module:
@@ -96,10 +111,11 @@ def plain(model: nn.Module, *, cut: bool, sides: bool = False) -> nn.Module:
 
     def forward(self: nn.Module, *args: Any, **kwargs: Any) -> Any:
         own = vars(self).get("_own_forward") or partial(kind.forward, self)
-        with Watch() as watch:
+        watch = Watch()
+        with watch if cut else nullcontext():
             output = own(*args, **kwargs)
         scores = rows(output)
-        ending = watch.ending(scores) if cut else None
+        ending = watch.ending(scores)
         scores = scores if ending is None else ending[1]
         return output if scores is None else torch.cat([-scores, scores], 1) if sides else scores
 

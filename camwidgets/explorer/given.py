@@ -286,10 +286,10 @@ def _array(thing: Any, given: Given) -> np.ndarray | Tensor:
 
 def _kind(array: np.ndarray | Tensor) -> str:
     """What the numbers are: "b" bytes or bool, "i" whole, "f" real, or "other"."""
-    kind = str(array.dtype).removeprefix("torch.")
-    if kind in ("bool", "uint8"):
+    name = array.dtype.name if isinstance(array, np.ndarray) else str(array.dtype)[6:]
+    if name in ("bool", "uint8"):
         return "b"
-    return "i" if kind.startswith(("int", "uint")) else "f" if "float" in kind else "other"
+    return "i" if name.startswith(("int", "uint")) else "f" if "float" in name else "other"
 
 
 def _channels(array: np.ndarray | Tensor) -> str | None:

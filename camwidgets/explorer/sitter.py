@@ -65,10 +65,11 @@ class Sitter:
         activation: str | None,
         names: list[str] | None,
     ) -> None:
+        self._no_guided = ""
         self.private = private(model)
         self.guard = self.private.guard
         own = self.private.model
-        with self.guard.held():
+        with self.guard.held(), torch.inference_mode(False), torch.enable_grad():
             calls, row, ending = _traced(own, self._like_model(x))
             kind, given = ending or (None, row)
             self.meaning: Meaning = meaning(kind, row[0].detach(), activation, names and len(names))
@@ -83,6 +84,11 @@ class Sitter:
                 )
             self._recorded = list(dict.fromkeys([*names_wanted, *found[-1:]]))  # CAM reads the last
             self.note = ""
+            if self.meaning.score_name.endswith("probability"):
+                self.note = (
+                    "The model gives probabilities, whose gradients vanish where it is sure: maps "
+                    "are better if it can return logits. "
+                )
             self._pixels = self._has_relus(given if self.meaning.cut else row, methods)
             self.first = self.record(x)
             self.layers = [name for name in self.first.layers if name in names_wanted]
@@ -181,9 +187,10 @@ class Sitter:
             ):
                 pass
         except ValueError as error:
-            self.note = f"The guided methods are left out. {error}"
+            self._no_guided = f"The guided methods are left out. {error}"
+            self.note += self._no_guided
             return False
-        self.note = " ".join(f"Guided methods: {each.message}" for each in told)
+        self.note += "".join(f"Guided methods: {each.message} " for each in told)
         return True
 
     def _suitable(self, recording: maps.Recording, asked: Sequence[str] | None) -> list[str]:
@@ -194,7 +201,7 @@ class Sitter:
                 f"methods must be some of {', '.join(map(repr, METHODS))}"
                 + (f", not {unknown[0]!r}." if unknown else "; it is empty.")
             )
-        reasons = {} if self._pixels else dict.fromkeys(OFFERED[2:], self.note)
+        reasons = {} if self._pixels else dict.fromkeys(OFFERED[2:], self._no_guided)
         try:
             maps.cam_of(recording, 0)
         except ValueError as error:
