@@ -62,17 +62,42 @@ def test_wrong_guess_and_a_change_of_mind(guesses: Guesses, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize("asked", [True, False])
-def test_no_guess(guesses: Guesses, capsys: pytest.CaptureFixture, asked: bool) -> None:
+def test_without_a_guess_it_asks_for_one_first(
+    guesses: Guesses, capsys: pytest.CaptureFixture, asked: bool
+) -> None:
     if asked:
         guesses("where", "Where?", OPTIONS)
-    assert "No guess yet" in revealed(guesses, capsys, "the ring")
+    first = revealed(guesses, capsys, "the ring")
+    assert "Your guess first" in first
+    assert "the ring" not in first
+    assert "Its chromatin is dark." not in first
+    again = revealed(guesses, capsys, "the ring")
+    assert "No guess yet" in again
+    assert "The answer: the ring." in again
+
+
+def test_a_guess_after_the_asking_counts(guesses: Guesses, capsys: pytest.CaptureFixture) -> None:
+    guesses("where", "Where?", OPTIONS)
+    revealed(guesses, capsys, "the ring")
+    buttons(guesses).value = "the ring"
+    assert "Your guess was right" in revealed(guesses, capsys, "the ring")
+
+
+def test_where_no_widgets_are_shown_question_and_options_are(guesses: Guesses) -> None:
+    guesses("where", "Where is `argmax`?", OPTIONS)
+    bundle = guesses.shown[0]._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    for part in ("text/plain", "text/html"):
+        assert all(option in bundle[part] for option in OPTIONS)
+    assert "Where is <code>argmax</code>?" in bundle["text/html"]
+    assert "VBox" not in bundle["text/plain"]
 
 
 def test_keys_do_not_mix(guesses: Guesses, capsys: pytest.CaptureFixture) -> None:
     guesses("where", "Where?", OPTIONS)
     guesses("when", "When?", ["now", "then"])
     buttons(guesses).value = "now"
-    assert "No guess yet" in revealed(guesses, capsys, "the ring")
+    assert "Your guess first" in revealed(guesses, capsys, "the ring")
 
 
 def test_asking_again_forgets_the_guess_and_leaves_no_widget_behind(
@@ -84,7 +109,7 @@ def test_asking_again_forgets_the_guess_and_leaves_no_widget_behind(
     for _ in range(10):
         guesses("where", "Where?", OPTIONS)
     assert len(_instances) == alive
-    assert "No guess yet" in revealed(guesses, capsys, "the ring")
+    assert "Your guess first" in revealed(guesses, capsys, "the ring")
 
 
 def test_an_answer_that_is_no_option_is_an_error(guesses: Guesses) -> None:
@@ -101,5 +126,6 @@ def test_options_must_be_a_choice(guesses: Guesses, options: list[str]) -> None:
 
 def test_predict_works_without_a_notebook(capsys: pytest.CaptureFixture) -> None:
     predict("test", "Where?", OPTIONS)
-    predict.reveal("test", "the ring", "Because.")
+    for _ in range(2):
+        predict.reveal("test", "the ring", "Because.")
     assert "The answer: the ring." in capsys.readouterr().out

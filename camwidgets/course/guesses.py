@@ -3,20 +3,49 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from html import escape
+from typing import Any
 
 import ipywidgets as widgets
 from IPython.display import display
 
-from .verdict import Verdict
+from .verdict import Verdict, with_code
+
+
+class _Question(widgets.VBox):
+    """A question with its buttons; where no widgets are shown, a list of what can be chosen."""
+
+    def __init__(self, question: str, options: Sequence[str]) -> None:
+        self.asked = Verdict("note", question, tuple(f"• {option}" for option in options))
+        self.buttons = widgets.RadioButtons(options=list(options), value=None)
+        self.buttons.layout.width = "auto"
+        self.noted = widgets.HTML()
+        title = widgets.HTML(f"<strong>{with_code(question)}</strong>")
+        super().__init__([title, self.buttons, self.noted])
+
+    def __repr__(self) -> str:
+        return repr(self.asked)
+
+    def _repr_mimebundle_(self, **kwargs: Any) -> dict[str, Any]:
+        return super()._repr_mimebundle_(**kwargs) | {"text/html": self.asked._repr_html_()}
+
+    def close(self) -> None:
+        """Close it with all its parts."""
+        for widget in self.children:
+            if hasattr(widget, "style"):
+                widget.style.close()
+            widget.layout.close()
+            widget.close()
+        self.layout.close()
+        super().close()
 
 
 class Guesses:
     """The learner's guesses, by key, as long as the kernel lives. `predict` is the one in use."""
 
     def __init__(self) -> None:
-        self._questions: dict[str, tuple[widgets.Widget, ...]] = {}
+        self._questions: dict[str, _Question] = {}
         self._guesses: dict[str, str] = {}
+        self._asked_for: set[str] = set()
 
     def __call__(self, key: str, question: str, options: Sequence[str]) -> None:
         """Ask `question`, with one radio button per option and none chosen.
@@ -27,29 +56,36 @@ class Guesses:
         if len(set(options)) != len(options) or len(options) < 2:
             raise ValueError("predict needs at least two options, all different.")
         self._close(key)
-        asked = widgets.HTML(f"<strong>{escape(question)}</strong>")
-        buttons = widgets.RadioButtons(options=list(options), value=None)
-        buttons.layout.width = "auto"
-        noted = widgets.HTML()
-        box = widgets.VBox([asked, buttons, noted])
+        asked = self._questions[key] = _Question(question, options)
 
         def note(change: dict) -> None:
             self._guesses[key] = change["new"]
-            noted.value = f'<span role="status">Your guess: {escape(change["new"])}</span>'
+            chosen = with_code(change["new"])
+            asked.noted.value = f'<span role="status">Your guess: {chosen}</span>'
 
-        buttons.observe(note, "value")
-        self._questions[key] = (box, asked, buttons, noted)
-        display(box)
+        asked.buttons.observe(note, "value")
+        display(asked)
 
     def reveal(self, key: str, answer: str, because: str) -> None:
-        """Show the answer and the reason, and whether the guess was right, if there is one.
+        """Show the answer and the reason, and whether the guess was right.
 
-        ValueError if the question was asked and `answer` is none of its options.
+        Without a guess it asks for one first, and answers when it is called again. ValueError if
+        the question was asked and `answer` is none of its options.
         """
-        if key in self._questions and answer not in self._questions[key][2].options:
+        if key in self._questions and answer not in self._questions[key].buttons.options:
             raise ValueError(f"{answer!r} is none of the options of {key!r}.")
         guess = self._guesses.get(key)
-        if guess is None:
+        if guess is None and key not in self._asked_for:
+            self._asked_for.add(key)
+            verdict = Verdict(
+                "note",
+                "Your guess first",
+                (
+                    "Choose one of the answers to the question above, then run this cell again. "
+                    "(Run again without a guess, it tells the answer too.)",
+                ),
+            )
+        elif guess is None:
             verdict = Verdict("note", "No guess yet", (f"The answer: {answer}.", because))
         elif guess == answer:
             verdict = Verdict("right", "Your guess was right", (f"{answer}.", because))
@@ -60,10 +96,9 @@ class Guesses:
 
     def _close(self, key: str) -> None:
         self._guesses.pop(key, None)
-        for widget in self._questions.pop(key, ()):
-            for part in (getattr(widget, "style", None), widget.layout, widget):
-                if part is not None:
-                    part.close()
+        self._asked_for.discard(key)
+        if key in self._questions:
+            self._questions.pop(key).close()
 
 
 predict = Guesses()
