@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -39,7 +41,7 @@ def _features_by_loop(model: nn.Module, images: Tensor, layer: str) -> Tensor:
 
 
 def _features_by_extractor(model: nn.Module, images: Tensor, layer: str) -> Tensor:
-    module = getattr(model, layer)
+    module = model.get_submodule(layer)
     kept = {}
     forward = module.forward
 
@@ -77,7 +79,7 @@ def _capture_image_by_image(model: nn.Module, images: Tensor, layer: str, target
 
 
 def _capture_in_float64(model: nn.Module, images: Tensor, layer: str, target: int) -> Captured:
-    return _capture_by_backward(model.double(), images.double(), layer, target)
+    return _capture_by_backward(deepcopy(model).double(), images.double(), layer, target)
 
 
 def _weighted_by_bmm(features: Tensor, alpha: Tensor) -> Tensor:
@@ -104,10 +106,31 @@ def _norm_guarded(features: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _only_norm_in_eval(model: nn.Module, images: Tensor) -> Tensor:
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.eval()
-    return model(images)
+    modes = {m: m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
+    for module in modes:
+        module.eval()
+    output = model(images)
+    for module, training in modes.items():
+        module.train(training)
+    return output
+
+
+def _mode_by_mode(model: nn.Module, images: Tensor) -> Tensor:
+    modes = [(module, module.training) for module in model.modules()]
+    try:
+        return torch.cat([model.eval()(image[None]) for image in images])
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def _there_and_back(model: nn.Module, images: Tensor) -> Tensor:
+    if not model.training:
+        return model(images)
+    model.eval()
+    output = model(images).tolist()
+    model.train()
+    return output
 
 
 RIGHT = {
@@ -163,9 +186,10 @@ RIGHT = {
         ),
     ),
     "clinic.steady_scores": (
-        lambda model, images: model.eval()(images),
-        lambda model, images: torch.cat([model.eval()(image[None]) for image in images]),
-        lambda model, images: model.eval().double()(images.double()),
         _only_norm_in_eval,
+        _mode_by_mode,
+        _there_and_back,
+        lambda model, images: deepcopy(model).eval()(images),
+        lambda model, images: deepcopy(model).double().eval()(images.double()).detach().numpy(),
     ),
 }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -51,7 +53,7 @@ def _capture_image_by_image(model: nn.Module, images: Tensor, layer: str, target
 
 
 def _capture_in_float64(model: nn.Module, images: Tensor, layer: str, target: int) -> Captured:
-    return _capture_by_backward(model.double(), images.double(), layer, target)
+    return _capture_by_backward(deepcopy(model).double(), images.double(), layer, target)
 
 
 def _weighted_by_bmm(features: Tensor, alpha: Tensor) -> Tensor:

@@ -46,7 +46,7 @@ def _delete_by_loop(image: torch.Tensor, heat: torch.Tensor, share: float) -> to
 
 def _delete_by_threshold(image: torch.Tensor, heat: torch.Tensor, share: float) -> torch.Tensor:
     count = int(share * heat.numel())
-    threshold = heat.flatten().sort(descending=True).values[count]
+    threshold = (*heat.flatten().sort(descending=True).values, -torch.inf)[count]
     return torch.where(heat > threshold, image.mean((1, 2), keepdim=True), image)
 
 

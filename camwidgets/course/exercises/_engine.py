@@ -12,6 +12,7 @@ import re
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from pathlib import Path
@@ -102,6 +103,12 @@ class Exercise:
         """The arguments of each trial, to be read only."""
         return tuple(map(self._drawn, self.trials))
 
+    @cached_property
+    def given_numbers(self) -> dict[str, list[torch.Tensor | None]]:
+        """Each parameter's values in the trials, read; None where they are not numbers."""
+        columns = zip(*self.given, strict=True)
+        return {n: list(map(readable, c)) for n, c in zip(self.parameters, columns, strict=True)}
+
     def _drawn(self, trial: int) -> tuple:
         draw = self.cases if trial < RANDOM_TRIALS else self.edges[trial - RANDOM_TRIALS]
         if not callable(draw):
@@ -131,8 +138,16 @@ class Exercise:
 
     @cached_property
     def mistaken(self) -> tuple[tuple, ...]:
-        """For each typical mistake, its answer in each trial."""
-        return tuple(self.answers(mistake.answer) for mistake in self.mistakes)
+        """For each typical mistake, its answer in each trial; None where it raises an error."""
+
+        def or_none(function: Callable) -> Callable:
+            def answer(*arguments: Any) -> Any:
+                with suppress(Exception):
+                    return function(*arguments)
+
+            return answer
+
+        return tuple(self.answers(or_none(mistake.answer)) for mistake in self.mistakes)
 
     @cached_property
     def inputs(self) -> tuple[str, ...]:
@@ -272,14 +287,19 @@ class _Trying:
             )
         if complaint := _parameters_complaint(self.function, exercise):
             return _not_yet(exercise, "The parameters do not fit", complaint)
+        failure: tuple[BaseException, int] | None = None
         for trial in exercise.trials:
-            outcome = self._try(trial)
-            if outcome.error is not None:
-                lines = _error_lines(outcome.error)
-                title = "Your function raises an error"
-                if isinstance(outcome.error, TooLong):
-                    title = "Your function does not come back"
-                return _not_yet(exercise, title, *lines, trial=trial)
+            error = self._try(trial).error
+            if error is not None and failure is None:
+                failure = error, trial
+            if (trial < RANDOM_TRIALS and failure) or isinstance(error, TooLong):
+                return _failed(exercise, *failure)
+        if failure:
+            verdict = judge(exercise, self.answers)
+            told = judge(
+                exercise, [*self.answers[:RANDOM_TRIALS], *exercise.expected[RANDOM_TRIALS:]]
+            )
+            return _failed(exercise, *failure) if told.kind == "right" else verdict
         missing = [a is None or a is ... or a is NotImplemented for a in self.answers]
         if all(missing):
             return _nothing(exercise, self)
@@ -302,7 +322,7 @@ class _Trying:
             self.printed = outcome.printed
         if inspect.iscoroutine(outcome.answer):
             outcome.answer.close()  # or Python complains later that nobody awaited it
-        self.answers.append(outcome.settled)
+        self.answers.append(outcome.settled if outcome.error is None else _Failed())
         self.left |= touched(given, self.exercise.given[trial])
         if outcome.hooks:
             self.left.add("hooks")
@@ -324,6 +344,16 @@ class _Trying:
         if self.has_the_form and not _keeps_graph(self.exercise, self.function):
             self.has_the_form = False
         return Verdict("right", verdict.title, (*verdict.lines, *notes))
+
+
+class _Failed:
+    """Stands for an answer where there was an error."""
+
+
+def _failed(exercise: Exercise, error: BaseException, trial: int) -> Verdict:
+    late = isinstance(error, TooLong)
+    title = "Your function does not come back" if late else "Your function raises an error"
+    return _not_yet(exercise, title, *_error_lines(error), trial=trial)
 
 
 def _nothing(exercise: Exercise, trying: _Trying) -> Verdict:
@@ -465,8 +495,7 @@ def _constant(exercise: Exercise, answers: list, pairs: list) -> str:
 
 
 def _unchanged_input(exercise: Exercise, answers: list, pairs: list) -> str:
-    for position, name in enumerate(exercise.parameters):
-        inputs = [readable(exercise.given[trial][position]) for trial in exercise.trials]
+    for name, inputs in exercise.given_numbers.items():
         if all(
             i is not None and g is not None and g.shape == i.shape and torch.equal(g, i)
             for i, (g, _) in zip(inputs, pairs, strict=True)
@@ -514,8 +543,8 @@ def _telling(exercise: Exercise, right: list[bool]) -> str:
     """What all inputs with a right answer have and no other one, if that is one thing alone."""
     found = {
         fact: says
-        for position, name in enumerate(exercise.parameters)
-        for fact, says, holds in _facts(name, [g[position] for g in exercise.given], right)
+        for name, values in exercise.given_numbers.items()
+        for fact, says, holds in _facts(name, values, right)
         if holds == right
     }
     return next(iter(found.values())) if len(found) == 1 else ""
@@ -523,13 +552,12 @@ def _telling(exercise: Exercise, right: list[bool]) -> str:
 
 def _facts(name: str, values: list, right: list[bool]) -> Iterator[tuple[str, str, list[bool]]]:
     """What can be said of one argument: the fact, a sentence, and the trials that it holds in."""
-    numeric = [readable(v) for v in values]
-    if any(n is None for n in numeric):
+    if any(v is None for v in values):
         return
-    holds = [not (n < 0).any() for n in numeric]
+    holds = [not (n < 0).any() for n in values]
     yield "sign", f"Right where `{name}` has no negative value, and only there.", holds
-    for axis in range(min(n.ndim for n in numeric)):
-        sizes = [n.shape[axis] for n in numeric]
+    for axis in range(min(n.ndim for n in values)):
+        sizes = [n.shape[axis] for n in values]
         where = f"Right where axis {axis} of `{name}`"
         for size in {s for s, fine in zip(sizes, right, strict=True) if fine}:
             says = f"{where} has length {size}, and only there: a length in your code should come "

@@ -92,8 +92,8 @@ def agree(answer: Any, like: Any, tolerance: float, also: Sequence[Any] = ()) ->
     where that is 0. also: other values that are right; each value may be that of any of them. One
     number may stand in an array or list by itself.
     """
-    if isinstance(like, str):
-        return type(answer) is str and answer == like
+    if like is None or isinstance(like, str):
+        return type(answer) is type(like) and answer == like
     if isinstance(like, (list, tuple)):
         items = parts(answer)
         return (
@@ -101,7 +101,9 @@ def agree(answer: Any, like: Any, tolerance: float, also: Sequence[Any] = ()) ->
             and len(items) == len(like)
             and all(agree(a, b, tolerance) for a, b in zip(items, like, strict=True))
         )
-    given, asked = readable(answer), read(like)
+    given, asked = readable(answer), readable(like)
+    if asked is None:
+        return False
     if given is not None and not asked.ndim and given.numel() == 1:
         given = given.reshape(())
     if given is None or given.shape != asked.shape or (is_uint8(like) and not is_uint8(answer)):
@@ -126,8 +128,8 @@ def touched(values: Any, originals: Any) -> set[str]:
 
 
 LEFT_BEHIND = {
-    "hooks": "A hook stays behind on the model: keep what `register_..._hook` gives back, and call "
-    "its `remove()`.",
+    "hooks": "The model has other hooks afterwards than before: keep what `register_..._hook` "
+    "gives back, and call its `remove()`, that of your own hook alone.",
     "mode": "The model is left in another mode than it came in: remember `model.training`, and put "
     "it back.",
     "model": "Your function changes its input: the model has other weights, statistics or "

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import torch
+from torch.nn import functional as F
 
+from ._draws import distinct, normal, order, positive, sizes
 from ._engine import Exercise, Mistake
 
 Box = tuple[int, int, int, int]
@@ -21,24 +25,30 @@ def global_average_pool(features: torch.Tensor) -> torch.Tensor:
     return features.mean(dim=(1, 2))
 
 
-def _sizes(generator: torch.Generator) -> tuple[int, int, int]:
-    """Three different sizes, K, h and w, so that no axis can be taken for another."""
-    return tuple((torch.randperm(6, generator=generator)[:3] + 3).tolist())
-
-
 def _features(generator: torch.Generator) -> tuple[torch.Tensor]:
-    return (torch.randn(_sizes(generator), generator=generator).relu() + 0.1,)
+    return (torch.randn(distinct(generator, 3), generator=generator),)
 
 
 GLOBAL_AVERAGE_POOL = Exercise(
     name="cam.global_average_pool",
     reference=global_average_pool,
     cases=_features,
+    edges=(
+        (normal(1, 4, 5),),
+        (normal(4, 1, 1),),
+        (normal(3, 1, 5),),
+        (normal(3, 5, 1),),
+        (normal(1, 1, 1),),
+        (normal(4, 4, 4),),
+        (normal(12, 2, 3).relu(),),
+        (torch.zeros(3, 2, 4),),
+        (30 * normal(70, 20, 21),),
+    ),
     hints=(
         "The features have three axes: channels, rows, columns. One number per channel is "
         "asked: which two axes have to go?",
-        "features.mean(dim=...) takes several axes at once, as a tuple.",
-        "return features.mean(dim=(___))",
+        "`features.mean(dim=...)` takes several axes at once, as a tuple.",
+        "`return features.mean(dim=(___))`",
     ),
     mistakes=(
         Mistake(
@@ -68,7 +78,7 @@ GLOBAL_AVERAGE_POOL = Exercise(
         Mistake(
             lambda features: features.mean(dim=(1, 2), keepdim=True),
             "The means are right, but the averaged axes are still there with length 1: leave "
-            "keepdim out.",
+            "`keepdim` out.",
         ),
         Mistake(
             lambda features: features.sum(dim=(1, 2)) / len(features),
@@ -102,11 +112,22 @@ WEIGHTED_SUM = Exercise(
     name="cam.weighted_sum",
     reference=weighted_sum,
     cases=_one_class,
+    edges=(
+        (normal(1, 3, 4), torch.tensor([-2.0])),
+        (normal(4, 1, 1), normal(4)),
+        (normal(3, 1, 5), normal(3)),
+        (normal(3, 5, 1), normal(3)),
+        (normal(1, 1, 1), normal(1)),
+        (normal(4, 4, 4), normal(4)),
+        (positive(12, 2, 3), torch.zeros(12)),
+        (torch.zeros(3, 2, 4), normal(3)),
+        (30 * normal(70, 20, 21), normal(70)),
+    ),
     hints=(
         "Each channel's map is multiplied by one number, its weight. Then the maps are added.",
-        "weights[:, None, None] has the shape (K, 1, 1) and multiplies map by map; the sum "
-        "goes over the channels. Or einsum, which names the axes.",
-        'return torch.einsum("kij,k->___", features, weights)',
+        "`weights[:, None, None]` has the shape (K, 1, 1) and multiplies map by map; the sum goes "
+        "over the channels. Or `einsum`, which names the axes.",
+        '`return torch.einsum("kij,k->___", features, weights)`',
     ),
     mistakes=(
         Mistake(
@@ -143,7 +164,7 @@ WEIGHTED_SUM = Exercise(
         ),
         Mistake(
             _from_ones,
-            "You began with a map of ones: every position has 1 too much. Begin with zeros.",
+            "Every position has 1 too much: a sum begins with zeros, not with ones.",
         ),
     ),
 )
@@ -163,18 +184,30 @@ def all_classes(features: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
 
 def _classes(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     (features,) = _features(generator)
-    return features, torch.randn(9, len(features), generator=generator)
+    classes = sizes(generator, (9, 12))[0]
+    return features, torch.randn(classes, len(features), generator=generator)
 
 
 ALL_CLASSES = Exercise(
     name="cam.all_classes",
     reference=all_classes,
     cases=_classes,
+    edges=(
+        (normal(3, 4, 5), normal(1, 3)),
+        (normal(1, 3, 4), normal(5, 1)),
+        (normal(4, 1, 1), normal(2, 4)),
+        (normal(3, 1, 5), normal(3, 3)),
+        (normal(3, 5, 1), normal(4, 3)),
+        (normal(1, 1, 1), normal(1, 1)),
+        (normal(4, 4, 4), normal(4, 4)),
+        (positive(12, 2, 3), torch.zeros(5, 12)),
+        (30 * normal(70, 12, 13), normal(12, 70)),
+    ),
     hints=(
         "One row of the weights is one class. For one class you have the map already.",
-        "Keep the axis of the classes, sum over the channels: a loop with torch.stack, or "
-        "einsum with one more letter.",
-        'return torch.einsum("kij,ck->___", features, weights)',
+        "Keep the axis of the classes, sum over the channels: a loop with `torch.stack`, or "
+        "`einsum` with one more letter.",
+        '`return torch.einsum("kij,ck->___", features, weights)`',
     ),
     mistakes=(
         Mistake(
@@ -227,7 +260,7 @@ def normalize(heat: torch.Tensor) -> torch.Tensor:
 
 def _heats(generator: torch.Generator) -> tuple[torch.Tensor]:
     """Maps of both signs and different peaks: one of zeros, one without any positive value."""
-    heat = torch.randn(_sizes(generator), generator=generator)
+    heat = torch.randn(distinct(generator, 3), generator=generator)
     heat = heat * torch.arange(1.0, len(heat) + 1)[:, None, None]
     heat[1] = 0
     heat[2] = -heat[2].abs() - 0.1
@@ -243,12 +276,25 @@ NORMALIZE = Exercise(
     name="cam.normalize",
     reference=normalize,
     cases=_heats,
-    edges=((torch.tensor([[[1e-9, 5e-10], [0.0, -1e-9]]]),), (torch.zeros(2, 3, 4),)),
+    edges=(
+        (torch.tensor([[[1e-9, 5e-10], [0.0, -1e-9]]]),),
+        (torch.zeros(2, 3, 4),),
+        (1e-20 * normal(2, 3, 4),),
+        (normal(1, 3, 4),),
+        (-positive(1, 4, 3),),
+        (normal(5, 1, 1),),
+        (normal(3, 1, 4),),
+        (normal(3, 4, 1),),
+        (normal(4, 4, 4),),
+        (positive(2, 3, 3),),
+        (torch.full((1, 1, 1), 3.0),),
+        (30 * normal(12, 20, 21),),
+    ),
     hints=(
         "Each map has its own maximum. What happens if that maximum is 0, or negative?",
-        "amax over rows and columns with keepdim=True has the shape (N, 1, 1); torch.where "
+        "`amax` over rows and columns with `keepdim=True` has the shape (N, 1, 1); `torch.where` "
         "chooses map by map between the quotient and 0.",
-        "return torch.where(peak ___, heat / peak, 0)",
+        "`return torch.where(peak ___, heat / peak, 0)`",
     ),
     mistakes=(
         Mistake(
@@ -322,28 +368,37 @@ def overlay(image: np.ndarray, colours: np.ndarray, alpha: float) -> np.ndarray:
 
 
 def _blend(generator: torch.Generator) -> tuple[np.ndarray, np.ndarray, float]:
-    _, height, width = _sizes(generator)
-    pixels = torch.randint(40, 256, (2, height, width, 3), generator=generator)
-    alpha = int(torch.randint(2, 8, (1,), generator=generator)) / 20
-    image, colours = pixels.to(torch.uint8).numpy()
-    return image, colours, alpha
+    height, width = distinct(generator, 2)
+    return (*_pixels(height, width, generator), sizes(generator, (1, 19))[0] / 20)
+
+
+def _pixels(height: int, width: int, generator: torch.Generator | None = None) -> np.ndarray:
+    """Two pictures."""
+    shape = (2, height, width, 3)
+    generator = generator or torch.Generator().manual_seed(1)
+    return torch.randint(0, 256, shape, generator=generator).to(torch.uint8).numpy()
+
+
+def _rounded(image: np.ndarray, colours: np.ndarray, alpha: float, shift: float) -> np.ndarray:
+    return np.floor((1 - alpha) * image + alpha * colours.astype(float) + shift).astype(np.uint8)
 
 
 OVERLAY = Exercise(
     name="cam.overlay",
     reference=overlay,
     cases=_blend,
+    also=tuple(partial(_rounded, shift=down + near) for down in (0, 0.5) for near in (-1e-3, 1e-3)),
     edges=tuple(
-        (np.full((2, 3, 3), 250, np.uint8), np.full((2, 3, 3), 100, np.uint8), alpha)
-        for alpha in (0.0, 1.0)
+        (*_pixels(*shape), alpha)
+        for shape in ((4, 3), (1, 1), (1, 5), (5, 1), (4, 4), (66, 70))
+        for alpha in (0.0, 0.3, 1.0)
     ),
-    tolerance=0.006,
     hints=(
         "With alpha = 0 the image must come out, with alpha = 1 the colours: what is the share "
         "of each in between?",
         "Multiply by the shares (the result is a float array), add, round, and turn it into "
-        "uint8 last.",
-        "return np.round(___ * image + alpha * colours).astype(np.uint8)",
+        "`uint8` last.",
+        "`return np.round(___ * image + alpha * colours).astype(np.uint8)`",
     ),
     mistakes=(
         Mistake(
@@ -352,7 +407,7 @@ OVERLAY = Exercise(
         ),
         Mistake(
             lambda image, colours, alpha: image + colours,
-            "You added uint8 to uint8: beyond 255 it starts again at 0, and alpha is missing.",
+            "You added `uint8` to `uint8`: beyond 255 it starts again at 0, and alpha is missing.",
         ),
         Mistake(
             lambda image, colours, alpha: (image + alpha * colours).clip(0, 255).astype(np.uint8),
@@ -367,7 +422,7 @@ OVERLAY = Exercise(
             lambda image, colours, alpha: (
                 ((1 - alpha) * image + alpha * colours).astype(np.uint8) // 255
             ),
-            "You divided by 255 and made whole numbers of it: almost all is 0 now. uint8 runs "
+            "You divided by 255 and made whole numbers of it: almost all is 0 now. `uint8` runs "
             "from 0 to 255.",
         ),
         Mistake(
@@ -377,7 +432,7 @@ OVERLAY = Exercise(
         ),
         Mistake(
             lambda image, colours, alpha: ((1 - alpha) * image + alpha * colours) / 255,
-            "These are floats from 0 to 1; asked is uint8 from 0 to 255.",
+            "These are floats from 0 to 1; asked is `uint8` from 0 to 255.",
         ),
         Mistake(
             lambda image, colours, alpha: overlay(image, colours[..., ::-1], alpha),
@@ -401,16 +456,14 @@ def bounding_box(heat: torch.Tensor, share: float) -> Box:
 
 
 def _blob(generator: torch.Generator) -> tuple[torch.Tensor, float]:
-    """A hot rectangle with a warm rim on noise, and one very cold cell."""
-    height, width = (torch.randperm(5, generator=generator)[:2] + 10).tolist()
-    top, left = (torch.randperm(3, generator=generator)[:2] + 2).tolist()
-    tall, wide = (torch.randperm(3, generator=generator)[:2] + 2).tolist()
-    heat = 0.3 * torch.rand(height, width, generator=generator)
-    heat[top - 1 : top + tall + 1, left - 1 : left + wide + 1] += 0.7
-    heat[top : top + tall, left : left + wide] += 2.5
-    heat[-1, -1] = -3.0
-    share = 0.4 + int(torch.randint(5, (1,), generator=generator)) / 20
-    return heat, share
+    """A hill that falls off unevenly, with some roughness and one very cold cell."""
+    height, width = distinct(generator, 2, 9, 13)
+    top, left = sizes(generator, (2, 5), (3, 6))
+    rows, columns = torch.arange(height)[:, None] - top, torch.arange(width) - left
+    far = (rows / 0.9) ** 2 + (columns * (1 + 0.3 * (columns > 0))) ** 2
+    heat = 3 * torch.exp(-far / 9) + 0.1 * torch.rand(height, width, generator=generator)
+    heat[-1, -1] = -3.5
+    return heat - 0.05, sizes(generator, (3, 18))[0] / 20
 
 
 def _box_of(hot: torch.Tensor) -> Box:
@@ -421,13 +474,25 @@ BOUNDING_BOX = Exercise(
     name="cam.bounding_box",
     reference=bounding_box,
     cases=_blob,
-    edges=((torch.tensor([[0.1, 0.5, 0.3], [0.0, 0.2, 1.0]]), 0.5),),
+    edges=(
+        (torch.tensor([[0.1, 0.5, 0.3], [0.0, 0.2, 1.0]]), 0.5),
+        (normal(4, 5), 1.0),
+        (normal(5, 4), 0.0),
+        (F.pad(torch.tensor([[0.0, 2.0]]), (1, 1, 1, 1), value=-1.0), 0.0),
+        (torch.tensor([[0.0, 2.0, 0.0, 1.0], [1.0, 0.0, 2.0, 0.0]]), 1.0),
+        (torch.full((1, 1), 3.0), 0.4),
+        (positive(1, 6), 0.5),
+        (positive(6, 1), 0.5),
+        (torch.ones(3, 4), 1.0),
+        (1e-12 * positive(5, 6), 0.6),
+        (normal(66, 70), 0.9),
+    ),
     hints=(
         "Which cells count? Those that reach a share of the map's maximum. In which rows and "
         "columns do they stand?",
-        "rows, columns = torch.where(heat >= ...) lists their positions; their smallest and "
+        "`rows, columns = torch.where(heat >= ...)` lists their positions; their smallest and "
         "largest are the sides. Right and bottom are the first that no longer belong.",
-        "return columns.min(), rows.min(), columns.max() ___, rows.max() ___",
+        "`return columns.min(), rows.min(), columns.max() ___, rows.max() ___`",
     ),
     mistakes=(
         Mistake(
@@ -486,12 +551,13 @@ def pointing_hit(heat: torch.Tensor, mask: torch.Tensor) -> bool:
 
 
 def _pointing(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A map of distinct values whose hottest cell lies in the mask in about half of the cases."""
-    _, height, width = _sizes(generator)
-    heat = torch.randperm(height * width, generator=generator).reshape(height, width) / 7.0
+    """A map of distinct values of both signs; its hottest cell lies in the mask now and then."""
+    height, width = distinct(generator, 2)
+    heat = torch.randperm(height * width, generator=generator).reshape(height, width) / 7.0 - 3
     mask = torch.rand(height, width, generator=generator) < 0.3
-    mask[divmod(int(heat.argmax()), width)] = torch.rand(1, generator=generator) < 0.5
-    return heat, mask
+    hit, empty = torch.rand(2, generator=generator)
+    mask[divmod(int(heat.argmax()), width)] = hit < 0.5
+    return heat, mask & (empty < 0.8)
 
 
 POINTING_HIT = Exercise(
@@ -502,12 +568,20 @@ POINTING_HIT = Exercise(
         (torch.eye(3, 4) + torch.arange(4) / 10, torch.zeros(3, 4, dtype=torch.bool)),
         (torch.arange(6.0).reshape(2, 3), torch.arange(6).reshape(2, 3) == 5),
         (torch.arange(6.0).reshape(2, 3), torch.arange(6).reshape(2, 3) < 5),
+        (order(3, 4) - 12, order(3, 4) == 11),
+        (order(3, 4) - 12, order(3, 4) < 11),
+        (order(1, 1) - 1, torch.ones(1, 1, dtype=torch.bool)),
+        (order(1, 1), torch.zeros(1, 1, dtype=torch.bool)),
+        (order(1, 6), order(1, 6) > 3),
+        (order(6, 1), order(6, 1) < 3),
+        (order(3, 3), torch.ones(3, 3, dtype=torch.bool)),
+        (order(66, 70) - 99, order(66, 70) > 4618),
     ),
     hints=(
         "Where is the map hottest? Ask the mask at that very place.",
-        "heat.argmax() is a position in the flattened map; flatten the mask too, or turn the "
+        "`heat.argmax()` is a position in the flattened map; flatten the mask too, or turn the "
         "position into a row and a column as in lesson 00.",
-        "return bool(mask.flatten()[___])",
+        "`return bool(mask.flatten()[___])`",
     ),
     mistakes=(
         Mistake(
@@ -553,7 +627,7 @@ def mass_inside(heat: torch.Tensor, mask: torch.Tensor) -> float:
 
 
 def _mass(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    _, height, width = _sizes(generator)
+    height, width = distinct(generator, 2)
     heat = torch.randn(height, width, generator=generator).relu()
     mask = torch.rand(height, width, generator=generator) < 0.4
     return heat, mask
@@ -566,13 +640,21 @@ MASS_INSIDE = Exercise(
     edges=(
         (torch.zeros(2, 3), torch.tensor([[True, False, True], [False, False, True]])),
         (torch.ones(2, 4), torch.zeros(2, 4, dtype=torch.bool)),
+        (positive(3, 4), torch.ones(3, 4, dtype=torch.bool)),
+        (1e-20 * positive(3, 4), normal(3, 4) > 0),
+        (positive(1, 5), normal(1, 5) > 0),
+        (positive(5, 1), normal(5, 1) > 0),
+        (positive(1, 1), torch.ones(1, 1, dtype=torch.bool)),
+        (torch.zeros(1, 1), torch.ones(1, 1, dtype=torch.bool)),
+        (300 * positive(4, 4), normal(4, 4) > 0),
+        (30 * positive(66, 70), normal(66, 70) > 1),
     ),
     hints=(
         "A share is a part divided by the whole. What is the whole, and when must you not "
         "divide by it?",
-        "heat[mask] are the values inside; their sum divided by the sum of all. A map of zeros "
+        "`heat[mask]` are the values inside; their sum divided by the sum of all. A map of zeros "
         "has no mass: give 0.",
-        "return heat[mask].sum() / ___ if heat.any() else 0.0",
+        "`return heat[mask].sum() / ___ if heat.any() else 0.0`",
     ),
     mistakes=(
         Mistake(

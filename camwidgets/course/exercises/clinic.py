@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ._draws import FLAT, NESTED, net_call, net_with_hook, normal, positive, sizes
 from ._engine import Exercise, Mistake
 from .grad_cam import (
     _LOSS_SAYS,
-    _ONE_IMAGE,
     _capture,
     _everything,
     _features_alpha,
@@ -20,13 +20,11 @@ from .grad_cam import (
     _logits,
     _loss,
     _mean_over_images,
-    _net_layer_class,
-    _run_with_hook,
-    _sizes,
     _softmaxed,
     _summed_in_a_loop,
     features_and_gradient,
     heat_map,
+    run_with_hook,
 )
 
 # features_at
@@ -37,11 +35,20 @@ def features_at(model: nn.Module, images: Tensor, layer: str) -> Tensor:
 
     images: float (N, C, H, W). layer: a name. Returns (N, K, h, w).
     """
-    return _run_with_hook(model, images, layer)[0].detach()
+    return run_with_hook(model, images, layer)[0].detach()
 
 
-def _net_layer(generator: torch.Generator) -> tuple:
-    return _net_layer_class(generator)[:3]
+def _net_layer(
+    generator: torch.Generator,
+    names: tuple[tuple[str, ...], ...] = FLAT,
+    n: int = 0,
+    first: int = 0,
+) -> tuple:
+    return net_call(generator, names, n, first)[:3]
+
+
+def _net_layer_with_hook(generator: torch.Generator) -> tuple:
+    return net_with_hook(generator)[:3]
 
 
 def _substring_match(model: nn.Module, images: Tensor, layer: str) -> Tensor:
@@ -51,7 +58,7 @@ def _substring_match(model: nn.Module, images: Tensor, layer: str) -> Tensor:
 
 def _prefix_match(model: nn.Module, images: Tensor, layer: str) -> Tensor:
     """The first name that the wanted one begins with."""
-    found = [name for name, _ in model.named_children() if layer.startswith(name)]
+    found = [name for name, _ in model.named_modules() if name and layer.startswith(name)]
     return features_at(model, images, found[0])
 
 
@@ -68,11 +75,20 @@ FEATURES_AT = Exercise(
     name="clinic.features_at",
     reference=features_at,
     cases=_net_layer,
+    edges=(
+        partial(_net_layer, n=1),
+        partial(_net_layer, names=NESTED),
+        partial(_net_layer, names=NESTED[1:]),
+        partial(_net_layer, names=NESTED[2:], n=1),
+        _net_layer_with_hook,
+        partial(_net_layer, n=12),
+    ),
+    keeps=True,
     hints=(
-        'Two faults. The first name of named_modules() is "", the whole model, and what '
-        "forward() does between two layers no walk can see. And which names does `in` match?",
+        'Two faults. The first name of `named_modules()` is "", the whole model, and what '
+        "`forward()` does between two layers no walk can see. And which names does `in` match?",
         "Let the model run itself, with a forward hook on the one module whose name equals layer.",
-        "hook = model.get_submodule(___).register_forward_hook(lambda m, i, o: kept.append(o))",
+        "`hook = model.get_submodule(___).register_forward_hook(lambda m, i, o: kept.append(o))`",
     ),
     mistakes=(
         Mistake(
@@ -85,16 +101,16 @@ FEATURES_AT = Exercise(
         ),
         Mistake(
             _walk,
-            "You walked from child to child: what forward() does between two layers is "
-            "missing. Let the model run and listen with a hook.",
+            "You walked from child to child: what `forward()` does between two layers is missing. "
+            "Let the model run and listen with a hook.",
         ),
         Mistake(
-            lambda model, images, layer: _run_with_hook(model, images, layer, keep_input=True)[0],
+            lambda model, images, layer: run_with_hook(model, images, layer, keep_input=True)[0],
             "Your hook kept the layer's input; its output is the third argument.",
         ),
         Mistake(
             lambda model, images, layer: model(images),
-            "That is the model's output, the first thing that named_modules() gives.",
+            "That is the model's output, the first thing that `named_modules()` gives.",
         ),
         Mistake(
             lambda model, images, layer: features_at(model, images, layer)[:1],
@@ -123,13 +139,22 @@ def _first_call() -> tuple:
 GRADIENT_AT = Exercise(
     name="clinic.gradient_at",
     reference=gradient_at,
-    cases=_net_layer_class,
+    cases=net_call,
+    edges=(
+        partial(net_call, names=FLAT[1:2], n=1, first=0),
+        partial(net_call, names=NESTED),
+        partial(net_call, names=NESTED[1:]),
+        partial(net_call, names=NESTED[2:], n=1, first=0),
+        net_with_hook,
+        partial(net_call, n=12),
+    ),
+    keeps=True,
     hints=(
         "When does a backward hook fire, and does that ever happen here? And at the second "
         "call: what else is in the list?",
-        "Call backward() on the summed logits of class target. Keep the list inside the "
+        "Call `backward()` on the summed logits of class target. Keep the list inside the "
         "function and remove the hook.",
-        "output[:, target].sum().___()",
+        "`output[:, target].sum().___()`",
     ),
     mistakes=(
         Mistake(
@@ -175,7 +200,7 @@ def weighted_sum(features: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _batch_alpha(generator: torch.Generator) -> tuple:
-    n, k, h, w = _sizes(generator, (2, 4), (5, 6), (3, 4), (7, 8))
+    n, k, h, w = sizes(generator, (2, 4), (5, 6), (3, 4), (7, 8))
     features = torch.randn(n, k, h, w, generator=generator)
     return features, torch.randn(n, k, generator=generator)
 
@@ -189,16 +214,27 @@ WEIGHTED_SUM = Exercise(
     name="clinic.weighted_sum",
     reference=weighted_sum,
     cases=_batch_alpha,
+    edges=(
+        (normal(1, 2, 3, 4), normal(1, 2)),
+        (normal(3, 1, 2, 4), normal(3, 1)),
+        (normal(2, 3, 1, 1), normal(2, 3)),
+        (normal(2, 3, 1, 4), normal(2, 3)),
+        (normal(2, 3, 4, 1), normal(2, 3)),
+        (normal(3, 3, 3, 3), normal(3, 3)),
+        (normal(1, 1, 1, 1), normal(1, 1)),
+        (positive(2, 12, 2, 2), torch.zeros(2, 12)),
+        (9 * normal(12, 70, 12, 13), normal(12, 70)),
+    ),
     hints=(
-        "bmm multiplies (N, a, b) by (N, b, c). Which shapes are given?",
-        "einsum takes the shapes as they are: write the letters of each axis. For bmm, alpha "
+        "`bmm` multiplies (N, a, b) by (N, b, c). Which shapes are given?",
+        "`einsum` takes the shapes as they are: write the letters of each axis. For `bmm`, alpha "
         "is (N, 1, K) and the maps are (N, K, h·w).",
-        'return torch.einsum("nk,___->nij", alpha, features)',
+        '`return torch.einsum("nk,___->nij", alpha, features)`',
     ),
     mistakes=(
         Mistake(
             _scrambled_bmm,
-            "The shapes fit, the numbers do not: reshape does not swap axes. Flatten the "
+            "The shapes fit, the numbers do not: `reshape` does not swap axes. Flatten the "
             "positions, keep K before them.",
         ),
         Mistake(
@@ -215,7 +251,7 @@ WEIGHTED_SUM = Exercise(
         ),
         Mistake(
             lambda features, alpha: weighted_sum(features, alpha)[:, None],
-            "The axis of length 1 that bmm needed is still there: take it away again.",
+            "The axis of length 1 that `bmm` needed is still there: take it away again.",
         ),
         Mistake(
             lambda features, alpha: (alpha[..., None, None] * features).mean(1),
@@ -242,7 +278,7 @@ def top_class_maps(features: Tensor, weight: Tensor, output: Tensor) -> Tensor:
 
 
 def _batch_weight_output(generator: torch.Generator) -> tuple:
-    n, k, h, w, classes = _sizes(generator, (3, 5), (3, 4), (3, 4), (5, 7), (4, 6))
+    n, k, h, w, classes = sizes(generator, (3, 5), (3, 4), (3, 4), (5, 7), (4, 6))
     output = torch.randn(n, classes, generator=generator)
     output[0, 1], output[1, 2] = 9.0, 9.0  # the top classes differ within every batch
     return (
@@ -257,18 +293,22 @@ TOP_CLASS_MAPS = Exercise(
     reference=top_class_maps,
     cases=_batch_weight_output,
     edges=(
-        (
-            _ONE_IMAGE - 1,
-            torch.tensor([[0.5, -1.0], [1.5, 2.0], [-0.5, 0.3]]),
-            torch.tensor([[0.2, 1.3, -0.4]]),
-        ),
+        (normal(1, 2, 3, 4), normal(3, 2), torch.tensor([[0.2, 1.3, -0.4]])),
+        (normal(3, 1, 2, 4), normal(4, 1), normal(3, 4)),
+        (normal(2, 3, 1, 1), normal(4, 3), -positive(2, 4)),
+        (normal(2, 3, 1, 4), normal(2, 3), normal(2, 2)),
+        (normal(2, 3, 4, 1), normal(5, 3), normal(2, 5)),
+        (normal(3, 3, 3, 3), normal(3, 3), torch.eye(3).roll(1, 1)),
+        (normal(1, 1, 1, 1), normal(1, 1), normal(1, 1)),
+        (normal(4, 2, 3, 2), normal(3, 2), torch.eye(3)[[2, 0, 2, 1]] - 2),
+        (9 * normal(20, 70, 11, 12), normal(13, 70), normal(20, 13)),
     ),
     hints=(
         "Try it in your head on a batch of three, then on a batch of one: which line looks at "
         "one image only, and which line drops an axis?",
-        "argmax(dim=1) has one class per image already: weight[classes] is then (N, K). And "
-        "no squeeze().",
-        'return torch.einsum("nk,nkij->nij", weight[output.argmax(dim=___)], features)',
+        "`argmax(dim=1)` has one class per image already: `weight[classes]` is then (N, K). And "
+        "no `squeeze()`.",
+        '`return torch.einsum("nk,nkij->nij", weight[output.argmax(dim=___)], features)`',
     ),
     mistakes=(
         Mistake(
@@ -279,7 +319,7 @@ TOP_CLASS_MAPS = Exercise(
         ),
         Mistake(
             lambda features, weight, output: top_class_maps(features, weight, output).squeeze(),
-            "Right for many images; for a batch of one, squeeze() still eats the batch.",
+            "Right for many images; for a batch of one, `squeeze()` still eats the batch.",
         ),
         Mistake(
             lambda features, weight, output: torch.einsum(
@@ -353,12 +393,22 @@ ACCUMULATE = Exercise(
     edges=(
         (torch.ones(2, 3, 4), torch.tensor([-1.0, -2.0])),
         (torch.arange(24.0).reshape(2, 3, 4), torch.tensor([1e-10, 1e-10])),
+        (normal(3, 4, 2), 1e-20 * normal(3)),
+        (normal(1, 3, 4), torch.tensor([-2.0])),
+        (normal(4, 1, 1), normal(4)),
+        (normal(4, 1, 1), -normal(4)),
+        (normal(3, 1, 5), normal(3)),
+        (normal(3, 5, 1), normal(3)),
+        (normal(4, 4, 4), normal(4)),
+        (positive(12, 2, 3), torch.zeros(12)),
+        (torch.zeros(2, 3, 3), normal(2)),
+        (30 * normal(70, 20, 21), normal(70)),
     ),
     hints=(
         "With which value must a sum begin? And what is 0 / 0?",
         "Begin with zeros. Divide only if the maximum is positive; add no small number to the "
         "divisor, it would fade maps that are small.",
-        "return heat / heat.max() if heat.max() > ___ else heat",
+        "`return heat / heat.max() if heat.max() > ___ else heat`",
     ),
     mistakes=(
         Mistake(
@@ -410,9 +460,10 @@ def steady_scores(model: nn.Module, images: Tensor) -> Tensor:
     return output
 
 
-def _normalised_net(generator: torch.Generator) -> tuple:
-    """A network in train mode whose stored statistics are not those of the batch."""
-    n, k, classes, height, width = _sizes(generator, (2, 4), (3, 5), (3, 5), (4, 6), (7, 9))
+def _normalised_net(generator: torch.Generator, n: int = 0, training: bool = True) -> tuple:
+    """A network whose stored statistics are not those of the batch."""
+    k, classes, height, width = sizes(generator, (3, 5), (3, 5), (4, 6), (7, 9))
+    n = n or sizes(generator, (2, 4))[0]
     model = nn.Sequential(
         OrderedDict(
             conv=nn.Conv2d(3, k, 3),
@@ -422,7 +473,7 @@ def _normalised_net(generator: torch.Generator) -> tuple:
             flat=nn.Flatten(),
             head=nn.Linear(k, classes),
         )
-    )
+    ).train(training)
     model.norm.running_mean = torch.randn(k, generator=generator)
     model.norm.running_var = 0.1 + torch.rand(k, generator=generator)
     return model, torch.randn(n, 3, height, width, generator=generator)
@@ -450,11 +501,18 @@ STEADY_SCORES = Exercise(
     name="clinic.steady_scores",
     reference=steady_scores,
     cases=_normalised_net,
+    edges=(
+        partial(_normalised_net, n=1),
+        partial(_normalised_net, training=False),
+        partial(_normalised_net, n=1, training=False),
+        partial(_normalised_net, n=12),
+    ),
+    keeps=True,
     hints=(
         "Which layer of the network looks at the other images of the batch, and when?",
         "In train mode batch norm uses the batch's own statistics (and moves its stored "
         "ones). One call switches the whole model over.",
-        "model.___()",
+        "`model.___()`",
     ),
     mistakes=(
         Mistake(

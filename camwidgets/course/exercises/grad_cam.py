@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from ._draws import FLAT, NESTED, distinct, net_call, net_with_hook, normal, positive, sizes
 from ._engine import Exercise, Mistake
 
 Captured = tuple[Tensor, Tensor]
 
-_ONE_IMAGE = torch.arange(24.0).reshape(1, 2, 3, 4) / 7
 
 _LOSS_SAYS = "You took the gradient of the loss: it points away from the class. Take the logit."
 
@@ -26,23 +28,29 @@ def alpha_weights(gradient: Tensor) -> Tensor:
     return gradient.mean(dim=(1, 2))
 
 
-def _sizes(generator: torch.Generator, *ranges: tuple[int, int]) -> list[int]:
-    """One random size for each range (first, last)."""
-    return [int(torch.randint(a, b + 1, (), generator=generator)) for a, b in ranges]
-
-
 def _gradient(generator: torch.Generator) -> tuple:
-    return (torch.randn(_sizes(generator, (2, 5), (3, 4), (5, 7)), generator=generator),)
+    return (torch.randn(distinct(generator, 3, 2, 7), generator=generator),)
 
 
 ALPHA_WEIGHTS = Exercise(
     name="grad_cam.alpha_weights",
     reference=alpha_weights,
     cases=_gradient,
+    edges=(
+        (normal(1, 4, 5),),
+        (normal(4, 1, 1),),
+        (normal(3, 1, 5),),
+        (normal(3, 5, 1),),
+        (normal(1, 1, 1),),
+        (normal(4, 4, 4),),
+        (-positive(12, 2, 3),),
+        (torch.zeros(3, 2, 4),),
+        (30 * normal(70, 20, 21),),
+    ),
     hints=(
         "Equation 1: (1/Z) Σ_i Σ_j. Which axes of (K, h, w) are i and j?",
         "The mean over two axes at once leaves one number per feature map.",
-        "return gradient.mean(dim=(___, 2))",
+        "`return gradient.mean(dim=(___, 2))`",
     ),
     mistakes=(
         Mistake(
@@ -91,7 +99,7 @@ def heat_map(features: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _features_alpha(generator: torch.Generator) -> tuple:
-    k, h, w = _sizes(generator, (3, 6), (3, 4), (5, 7))
+    k, h, w = sizes(generator, (3, 6), (3, 4), (5, 7))
     features = torch.randn(k, h, w, generator=generator)
     return features, torch.randn(k, generator=generator)
 
@@ -107,11 +115,21 @@ HEAT_MAP = Exercise(
     name="grad_cam.heat_map",
     reference=heat_map,
     cases=_features_alpha,
-    edges=((torch.ones(2, 3, 4), torch.tensor([-1.0, -2.0])),),
+    edges=(
+        (torch.ones(2, 3, 4), torch.tensor([-1.0, -2.0])),
+        (normal(1, 3, 4), torch.tensor([-2.0])),
+        (normal(4, 1, 1), -normal(4)),
+        (normal(4, 1, 1), normal(4)),
+        (normal(3, 1, 5), normal(3)),
+        (normal(3, 5, 1), normal(3)),
+        (normal(4, 4, 4), normal(4)),
+        (positive(12, 2, 3), torch.zeros(12)),
+        (30 * normal(70, 20, 21), normal(70)),
+    ),
     hints=(
         "Equation 2 has two steps: a sum over k, then ReLU. Which comes first?",
-        'einsum("k,kij->ij", …) multiplies each map by its weight and sums; .relu() follows.',
-        'return torch.einsum("k,kij->ij", alpha, features).___()',
+        '`einsum("k,kij->ij", …)` multiplies each map by its weight and sums; `.relu()` follows.',
+        '`return torch.einsum("k,kij->ij", alpha, features).___()`',
     ),
     mistakes=(
         Mistake(
@@ -161,31 +179,44 @@ def upsample_to(heats: Tensor, images: Tensor) -> Tensor:
 
 
 def _heats_images(generator: torch.Generator) -> tuple:
-    n, h, w, height, width = _sizes(generator, (1, 3), (3, 4), (5, 6), (9, 13), (14, 20))
+    n, h, w, channels = sizes(generator, (2, 3), (3, 4), (5, 6), (1, 4))
+    height, width = sizes(generator, (9, 13), (14, 20))
     heats = torch.randn(n, h, w, generator=generator) / 10
-    return heats, torch.rand(n, 3, height, width, generator=generator)
+    return heats, torch.rand(n, channels, height, width, generator=generator)
 
 
 UPSAMPLE_TO = Exercise(
     name="grad_cam.upsample_to",
     reference=upsample_to,
     cases=_heats_images,
+    edges=(
+        (normal(1, 3, 4), normal(1, 3, 7, 9)),
+        (normal(2, 1, 1), normal(2, 1, 4, 5)),
+        (normal(2, 1, 4), normal(2, 3, 6, 8)),
+        (normal(2, 4, 1), normal(2, 3, 6, 8)),
+        (normal(2, 3, 4), normal(2, 3, 3, 4)),
+        (normal(3, 6, 5), normal(3, 3, 3, 4)),
+        (-positive(2, 2, 2), normal(2, 2, 8, 8)),
+        (normal(1, 1, 1), normal(1, 1, 1, 1)),
+        (torch.zeros(2, 3, 3), normal(2, 3, 9, 6)),
+        (30 * normal(12, 16, 18), normal(12, 3, 22, 40)),
+    ),
     hints=(
-        "F.interpolate wants (N, channels, h, w), and the size stands in images.shape.",
-        "Give the maps one channel by heats[:, None], take it away again by [:, 0]; the mode "
+        "`F.interpolate` wants (N, channels, h, w), and the size stands in `images.shape`.",
+        "Give the maps one channel by `heats[:, None]`, take it away again by `[:, 0]`; the mode "
         'is "bilinear".',
-        'return F.interpolate(heats[:, None], size=images.shape[___:], mode="bilinear")[:, 0]',
+        '`return F.interpolate(heats[:, None], size=images.shape[___:], mode="bilinear")[:, 0]`',
     ),
     mistakes=(
         Mistake(
             lambda heats, images: F.interpolate(heats[:, None], size=images.shape[2:])[:, 0],
-            "That is the nearest neighbour, interpolate's default; bilinear is asked.",
+            "That is the nearest neighbour, `interpolate`'s default; bilinear is asked.",
         ),
         Mistake(
             lambda heats, images: F.interpolate(
                 heats[:, None], size=images.shape[2:], mode="bilinear", align_corners=True
             )[:, 0],
-            "align_corners=True stretches the map, so that its cells no longer lie over the "
+            "`align_corners=True` stretches the map, so that its cells no longer lie over the "
             "pixels they saw.",
         ),
         Mistake(
@@ -210,7 +241,7 @@ UPSAMPLE_TO = Exercise(
         ),
         Mistake(
             lambda heats, images: upsample_to(heats, images)[:, None],
-            "The channel that interpolate needed is still there: take it away again.",
+            "The channel that `interpolate` needed is still there: take it away again.",
         ),
     ),
 )
@@ -225,12 +256,12 @@ def features_and_gradient(model: nn.Module, images: Tensor, layer: str, target: 
     images: float (N, C, H, W). layer: a dotted name. target: a class. Returns two tensors
     (N, K, h, w): the features and the gradient. No hook stays behind.
     """
-    features, output = _run_with_hook(model, images, layer)
+    features, output = run_with_hook(model, images, layer)
     (gradient,) = torch.autograd.grad(output[:, target].sum(), features)
     return features.detach(), gradient
 
 
-def _run_with_hook(
+def run_with_hook(
     model: nn.Module, images: Tensor, layer: str, *, keep_input: bool = False
 ) -> Captured:
     """A layer's output (or input), attached to the graph, and the model's output."""
@@ -246,44 +277,11 @@ def _run_with_hook(
     return kept[0], output
 
 
-class _Net(nn.Module):
-    """A small CNN whose forward does more than call its layers one after the other."""
-
-    def __init__(self, names: tuple[str, ...], classes: int):
-        super().__init__()
-        channels = [3, *range(4, 4 + len(names))]
-        for i, name in enumerate(names):
-            self.add_module(name, nn.Conv2d(channels[i], channels[i + 1], 3, padding=1))
-        self.names = names
-        self.head = nn.Linear(channels[-1], classes)
-
-    def forward(self, images: Tensor) -> Tensor:
-        x = images
-        for i, name in enumerate(self.names):
-            if i:
-                x = F.avg_pool2d(x.tanh(), 2)
-            x = self.get_submodule(name)(x)
-        return self.head(x.tanh().mean(dim=(2, 3)))
-
-
-def _net_images(generator: torch.Generator, n: int) -> tuple[_Net, Tensor, int, int]:
-    classes, target, height, width = _sizes(generator, (3, 5), (0, 2), (8, 11), (12, 15))
-    names = ("conv", "conv1", "conv11") if target % 2 else ("block", "block2", "block2b")
-    images = torch.randn(n, 3, height, width, generator=generator)
-    return _Net(names, classes), images, target, classes
-
-
-def _net_layer_class(generator: torch.Generator) -> tuple:
-    (n,) = _sizes(generator, (2, 3))
-    model, images, target, _ = _net_images(generator, n)
-    return model, images, model.names[1], target
-
-
 def _capture(score, keep_input: bool = False, factor: float = 1.0):
     """Features and gradient of `score(output, target)` instead of the logit."""
 
     def answer(model: nn.Module, images: Tensor, layer: str, target: int) -> Captured:
-        features, output = _run_with_hook(model, images, layer, keep_input=keep_input)
+        features, output = run_with_hook(model, images, layer, keep_input=keep_input)
         (gradient,) = torch.autograd.grad(score(output, target), features)
         return features.detach(), factor * gradient
 
@@ -321,13 +319,22 @@ def _loss(output: Tensor, target: int) -> Tensor:
 FEATURES_AND_GRADIENT = Exercise(
     name="grad_cam.features_and_gradient",
     reference=features_and_gradient,
-    cases=_net_layer_class,
+    cases=net_call,
+    edges=(
+        partial(net_call, names=FLAT[1:2], n=1, first=0),
+        partial(net_call, names=NESTED),
+        partial(net_call, names=NESTED[1:]),
+        partial(net_call, names=NESTED[2:], n=1, first=0),
+        net_with_hook,
+        partial(net_call, n=12),
+    ),
+    keeps=True,
     hints=(
-        "Take the three lines that you ran by hand: hook, forward pass, autograd.grad. Let "
+        "Take the three lines that you ran by hand: hook, forward pass, `autograd.grad`. Let "
         "`layer`, `images` and `target` take the place of the fixed values.",
         "The images do not influence each other, so one backward pass does for all: the sum "
         "of their logits of class target. Remove the hook after the forward pass.",
-        "(gradient,) = torch.autograd.grad(output[:, target].sum(), ___)",
+        "`(gradient,) = torch.autograd.grad(output[:, target].sum(), ___)`",
     ),
     mistakes=(
         Mistake(
@@ -384,7 +391,7 @@ def weighted_sum(features: Tensor, alpha: Tensor) -> Tensor:
 
 
 def _batch(generator: torch.Generator) -> tuple:
-    shape = _sizes(generator, (2, 4), (5, 6), (3, 4), (7, 8))
+    shape = sizes(generator, (2, 4), (5, 6), (3, 4), (7, 8))
     features = torch.randn(shape, generator=generator)
     return features, torch.randn(shape, generator=generator)
 
@@ -393,12 +400,23 @@ BATCH_MAPS = Exercise(
     name="grad_cam.batch_maps",
     reference=batch_maps,
     cases=_batch,
-    edges=((_ONE_IMAGE, _ONE_IMAGE - 1),),
+    edges=(
+        (normal(1, 2, 3, 4), normal(1, 2, 3, 4) + 0.1),
+        (normal(3, 1, 2, 4), normal(3, 1, 2, 4) - 0.3),
+        (normal(2, 3, 1, 1), -normal(3, 2, 1, 1).reshape(2, 3, 1, 1)),
+        (normal(2, 3, 1, 4), normal(2, 3, 1, 4).flip(3)),
+        (normal(2, 3, 4, 1), normal(2, 3, 4, 1).flip(1)),
+        (normal(3, 3, 3, 3), normal(3, 3, 3, 3).flip(0)),
+        (torch.ones(2, 3, 2, 2), -positive(2, 3, 2, 2)),
+        (normal(1, 1, 1, 1), normal(1, 1, 1, 1)),
+        (normal(1, 1, 4, 3), torch.zeros(1, 1, 4, 3)),
+        (9 * normal(12, 70, 12, 13), 9 * normal(12, 70, 13, 12).mT),
+    ),
     hints=(
         "The positions are axes 2 and 3 now; axis 0, the images, must survive every step.",
         'First alpha (N, K). Then "nk,nkij->nij": n stands on both sides, so each image keeps '
         "its own weights.",
-        'return torch.einsum("nk,nkij->___", gradients.mean(dim=(2, 3)), features).relu()',
+        '`return torch.einsum("nk,nkij->___", gradients.mean(dim=(2, 3)), features).relu()`',
     ),
     mistakes=(
         Mistake(
@@ -415,8 +433,16 @@ BATCH_MAPS = Exercise(
         ),
         Mistake(
             lambda features, gradients: (features * gradients).sum(1).relu(),
-            "You multiplied position by position; Grad-CAM averages the gradient first, one "
-            "weight per map.",
+            "HiResCAM (Draelos and Carin 2020) multiplies features and gradient position by "
+            "position: it keeps what the mean throws away. Grad-CAM averages the gradient first, "
+            "one weight per map, and that is asked here.",
+            method="HiResCAM",
+        ),
+        Mistake(
+            lambda features, gradients: (features * gradients.relu()).sum(1).relu(),
+            "LayerCAM (Jiang et al. 2021) weighs each position by its own positive gradient. "
+            "Grad-CAM averages the gradient first, one weight per map, and that is asked here.",
+            method="LayerCAM",
         ),
         Mistake(
             lambda features, gradients: weighted_sum(features, gradients.mean(dim=(2, 3))),
@@ -428,7 +454,7 @@ BATCH_MAPS = Exercise(
         ),
         Mistake(
             lambda features, gradients: batch_maps(features, gradients).squeeze(),
-            "squeeze() also takes away the axis of a batch with one image.",
+            "`squeeze()` also takes away the axis of a batch with one image.",
         ),
         Mistake(
             lambda features, gradients: batch_maps(features, gradients).sum(0),
@@ -450,8 +476,8 @@ def difference(output: Tensor, a: int, b: int) -> Tensor:
 
 
 def _logits_two_classes(generator: torch.Generator) -> tuple:
-    n, classes, a, step = _sizes(generator, (6, 9), (3, 5), (0, 4), (1, 2))
-    a %= classes
+    n, classes, step = sizes(generator, (6, 9), (3, 5), (1, 2))
+    a = sizes(generator, (0, classes - 1))[0]
     return 2 * torch.randn(n, classes, generator=generator), a, (a + step) % classes
 
 
@@ -459,10 +485,20 @@ DIFFERENCE = Exercise(
     name="grad_cam.difference",
     reference=difference,
     cases=_logits_two_classes,
+    edges=(
+        (normal(1, 3), 2, 0),
+        (normal(2, 2), 0, 1),
+        (normal(2, 2), 1, 0),
+        (-positive(4, 4), 0, 3),
+        (normal(1, 2), 0, 1),
+        (torch.zeros(3, 4), 3, 1),
+        (normal(12, 2), 1, 0),
+        (9 * normal(20, 12), 10, 3),
+    ),
     hints=(
-        "output[:, a] is the logit of class a, one per image.",
+        "`output[:, a]` is the logit of class a, one per image.",
         "Two columns, one subtraction, nothing averaged.",
-        "return output[:, a] - output[:, ___]",
+        "`return output[:, a] - output[:, ___]`",
     ),
     mistakes=(
         Mistake(
@@ -475,7 +511,7 @@ DIFFERENCE = Exercise(
         ),
         Mistake(
             lambda output, a, b: output[a] - output[b],
-            "output[a] is the row of image a; the column of class a is output[:, a].",
+            "`output[a]` is the row of image a; the column of class a is `output[:, a]`.",
         ),
         Mistake(
             lambda output, a, b: difference(output, a, b).abs(),
@@ -509,7 +545,7 @@ def counterfactual(features: Tensor, gradient: Tensor) -> Tensor:
 
 
 def _features_gradient(generator: torch.Generator) -> tuple:
-    shape = _sizes(generator, (3, 6), (3, 4), (5, 7))
+    shape = sizes(generator, (3, 6), (3, 4), (5, 7))
     features = torch.randn(shape, generator=generator)
     return features, torch.randn(shape, generator=generator)
 
@@ -518,11 +554,22 @@ COUNTERFACTUAL = Exercise(
     name="grad_cam.counterfactual",
     reference=counterfactual,
     cases=_features_gradient,
+    edges=(
+        (torch.ones(2, 3, 4), positive(2, 3, 4)),
+        (normal(1, 3, 4), normal(1, 4, 3).reshape(1, 3, 4)),
+        (normal(4, 1, 1), normal(4, 1, 1)),
+        (normal(4, 1, 1), -normal(4, 1, 1)),
+        (normal(3, 1, 5), normal(3, 1, 5).flip(0)),
+        (normal(3, 5, 1), normal(3, 5, 1).flip(0)),
+        (normal(4, 4, 4), normal(4, 4, 4).flip(0)),
+        (positive(12, 2, 3), torch.zeros(12, 2, 3)),
+        (9 * normal(70, 20, 21), 9 * normal(70, 21, 20).mT),
+    ),
     hints=(
         "The sign changes once, and early: at the gradient.",
         "Negate the gradient, then average, sum and ReLU as before: alpha_weights and "
         "heat_map are ready to use.",
-        "return heat_map(features, alpha_weights(___ gradient))",
+        "`return heat_map(features, alpha_weights(___ gradient))`",
     ),
     mistakes=(
         Mistake(
@@ -579,11 +626,21 @@ SOFTMAX_FACTOR = Exercise(
     name="grad_cam.softmax_factor",
     reference=softmax_factor,
     cases=_logits_class,
+    edges=(
+        (normal(1, 3), 0),
+        (normal(4, 2), 1),
+        (normal(5, 5), 4),
+        (-positive(3, 4), 2),
+        (torch.tensor([[20.0, -20.0, 0.0], [0.0, 1.0, 2.0]]), 0),
+        (torch.zeros(2, 3), 1),
+        (normal(1, 2), 1),
+        (normal(20, 12), 10),
+    ),
     hints=(
         "Write p for the softmax of class target. What is dp/dy, y being that class's logit?",
-        "p = e^y / (e^y + rest), so dp/dy is p times what is left up to 1. (autograd gives the "
+        "p = e^y / (e^y + rest), so dp/dy is p times what is left up to 1. (`autograd` gives the "
         "same.)",
-        "p = output.softmax(dim=1)[:, target]; return p * (1 - ___)",
+        "`p = output.softmax(dim=1)[:, target]; return p * (1 - ___)`",
     ),
     mistakes=(
         Mistake(
@@ -601,7 +658,7 @@ SOFTMAX_FACTOR = Exercise(
         ),
         Mistake(
             lambda output, target: (p := output.softmax(0)[:, target]) * (1 - p),
-            "Your softmax runs over the images: use dim=1, the classes.",
+            "Your softmax runs over the images: use `dim=1`, the classes.",
         ),
         Mistake(
             lambda output, target: (p := output.sigmoid()[:, target]) * (1 - p),
@@ -609,8 +666,8 @@ SOFTMAX_FACTOR = Exercise(
         ),
         Mistake(
             lambda output, target: torch.zeros(len(output)),
-            "All zeros: you took the derivative of the sum over all classes, and that sum is "
-            "always 1.",
+            "All zeros. That is the derivative of the sum over all classes, which is always 1; "
+            "asked is that of one class.",
         ),
         Mistake(
             lambda output, target: (p := output.softmax(1)) * (1 - p),
@@ -632,7 +689,7 @@ def near_count(output: Tensor, count: float) -> Tensor:
 
 
 def _numbers_count(generator: torch.Generator) -> tuple:
-    n, count = _sizes(generator, (2, 6), (1, 9))
+    n, count = sizes(generator, (2, 6), (1, 9))
     return 5 + 3 * torch.randn(n, generator=generator), float(count)
 
 
@@ -640,11 +697,20 @@ NEAR_COUNT = Exercise(
     name="grad_cam.near_count",
     reference=near_count,
     cases=_numbers_count,
-    edges=((torch.tensor([3.0, 4.5]), 3.0),),
+    edges=(
+        (torch.tensor([3.0, 4.5]), 3.0),
+        (torch.tensor([2.5]), 4.0),
+        (normal(5), 0.0),
+        (-positive(3), 2.0),
+        (torch.zeros(2), 0.0),
+        (normal(4), 0.5),
+        (normal(4), -1.5),
+        (9 * normal(70), 12.0),
+    ),
     hints=(
         "The score must be highest, 0, where the prediction equals count.",
         "The squared distance is highest far away: turn its sign. Average nothing.",
-        "return ___((output - count) ** 2)",
+        "`return ___((output - count) ** 2)`",
     ),
     mistakes=(
         Mistake(
@@ -674,7 +740,7 @@ NEAR_COUNT = Exercise(
         ),
         Mistake(
             lambda output, count: -2 * (output - count),
-            "That is already the derivative; autograd takes it for you.",
+            "That is already the derivative; `autograd` takes it for you.",
         ),
     ),
 )

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from camwidgets.maps import upsample
 
+from ._draws import distinct, normal, order, positive, sizes
 from ._engine import Exercise, Mistake
 
 # saliency
@@ -23,12 +24,8 @@ def saliency(gradient: Tensor) -> Tensor:
     return gradient.abs().amax(dim=1)
 
 
-def _sizes(generator: torch.Generator, low: int, high: int, count: int) -> list[int]:
-    return torch.randint(low, high, (count,), generator=generator).tolist()
-
-
 def _gradient(generator: torch.Generator) -> tuple[Tensor]:
-    n, height, width = _sizes(generator, 2, 7, 3)
+    n, height, width = sizes(generator, (2, 6), (2, 6), (2, 6))
     return (torch.randn(n, 3, height, width, generator=generator),)
 
 
@@ -36,11 +33,23 @@ SALIENCY = Exercise(
     name="guided.saliency",
     reference=saliency,
     cases=_gradient,
+    edges=(
+        (normal(1, 3, 4, 5),),
+        (normal(3, 1, 4, 2),),
+        (normal(2, 4, 1, 1),),
+        (normal(2, 2, 1, 5),),
+        (normal(2, 2, 5, 1),),
+        (normal(3, 3, 3, 3),),
+        (-positive(12, 3, 2, 2),),
+        (normal(1, 1, 1, 1),),
+        (torch.zeros(2, 3, 2, 2),),
+        (9 * normal(12, 11, 20, 21),),
+    ),
     hints=(
         "The sign of a gradient says which way to turn the pixel; how much it matters is its "
         "size. Axis 1 holds the colours.",
-        "First .abs(), then the maximum over axis 1. amax gives the values alone.",
-        "return gradient.abs().amax(dim=___)",
+        "First `.abs()`, then the maximum over axis 1. `amax` gives the values alone.",
+        "`return gradient.abs().amax(dim=___)`",
     ),
     mistakes=(
         Mistake(
@@ -54,8 +63,8 @@ SALIENCY = Exercise(
         ),
         Mistake(
             lambda gradient: gradient.abs().max(dim=1),
-            "max(dim=1) gives back two tensors, the values and where they stood: take .values, "
-            "or use amax.",
+            "`max(dim=1)` gives back two tensors, the values and where they stood: take "
+            "`.values`, or use `amax`.",
         ),
         Mistake(
             lambda gradient: gradient.abs().sum(dim=1),
@@ -103,7 +112,7 @@ def three_rules(x: Tensor, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _relu_inputs(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Every combination of signs occurs, and the ReLU's input is never 0."""
-    shape = _sizes(generator, 2, 5, 3)
+    shape = sizes(generator, (2, 4), (2, 4), (2, 4))
     signs = torch.tensor([[1.0, 1.0, -1.0, -1.0], [1.0, -1.0, 1.0, -1.0]])
     x, gradient = torch.rand(2, 4, *shape, generator=generator) + 0.1
     return x * signs[0, :, None, None, None], gradient * signs[1, :, None, None, None]
@@ -113,13 +122,22 @@ THREE_RULES = Exercise(
     name="guided.three_rules",
     reference=three_rules,
     cases=_relu_inputs,
-    edges=((torch.tensor([0.0, 0.0, 1.0, -1.0]), torch.tensor([2.0, -2.0, 3.0, 4.0])),),
+    edges=(
+        (torch.tensor([0.0, 0.0, 1.0, -1.0]), torch.tensor([2.0, -2.0, 3.0, 4.0])),
+        (normal(1), normal(1)),
+        (normal(3, 1), -normal(3, 1)),
+        (normal(1, 1, 4), normal(1, 1, 4).flip(2)),
+        (normal(12, 2).relu(), normal(2, 12).reshape(12, 2)),
+        (-positive(2, 3), normal(2, 3)),
+        (normal(3, 3), torch.zeros(3, 3)),
+        (9 * normal(70, 12), 9 * normal(12, 70).T),
+    ),
     hints=(
         "Two questions can be asked at each position: was x positive? Is the gradient "
         "positive? Each rule asks one of them, or both.",
-        "x > 0 is a tensor of True and False; times the gradient, False makes it 0. Plain asks "
+        "`x > 0` is a tensor of True and False; times the gradient, False makes it 0. Plain asks "
         "about x, deconvnet about the gradient, guided about both.",
-        "plain = gradient * (x > 0); deconvnet = gradient * (gradient > 0); guided = ___",
+        "`plain = gradient * (x > 0); deconvnet = gradient * (gradient > 0); guided = ___`",
     ),
     mistakes=(
         Mistake(
@@ -138,7 +156,7 @@ THREE_RULES = Exercise(
         ),
         Mistake(
             lambda x, g: (g * (x > 0), g.relu(), g.relu()),
-            "Your guided rule forgets the forward pass: it also asks x > 0.",
+            "Your guided rule forgets the forward pass: it also asks `x > 0`.",
         ),
         Mistake(
             lambda x, g: (g * (x > 0), g.relu(), g * ((x > 0) | (g > 0))),
@@ -159,7 +177,7 @@ THREE_RULES = Exercise(
         ),
         Mistake(
             lambda x, g: (g * (x >= 0), g.relu(), g.relu() * (x >= 0)),
-            "At x = 0 a ReLU passes nothing back in PyTorch: ask x > 0, not x >= 0.",
+            "At x = 0 a ReLU passes nothing back in PyTorch: ask `x > 0`, not `x >= 0`.",
         ),
     ),
 )
@@ -184,12 +202,18 @@ def guided_gradient(x: Tensor, layers: list[Tensor]) -> Tensor:
 
 
 def _chain(generator: torch.Generator) -> tuple[Tensor, list[Tensor]]:
-    depth, *sizes = _sizes(generator, 6, 10, 6)
-    sizes = sizes[: depth // 3 + 1]  # two or three layers
+    depth, *widths = sizes(generator, (2, 3), *[(6, 9)] * 5)
+    return _matrices(widths[: depth + 1], generator)
+
+
+def _matrices(
+    widths: list[int], generator: torch.Generator | None = None
+) -> tuple[Tensor, list[Tensor]]:
+    generator = generator or torch.Generator().manual_seed(len(widths))
     layers = [
-        torch.randn(rows, columns, generator=generator) + 0.2 for columns, rows in pairwise(sizes)
+        torch.randn(rows, columns, generator=generator) + 0.2 for columns, rows in pairwise(widths)
     ]
-    return torch.rand(sizes[0], generator=generator), layers
+    return torch.randn(widths[0], generator=generator) + 0.3, layers
 
 
 def _walk(x: Tensor, layers: list[Tensor], hook=None, hooked=slice(None)) -> Tensor:
@@ -219,12 +243,23 @@ GRADIENT = Exercise(
     name="guided.gradient",
     reference=guided_gradient,
     cases=_chain,
+    edges=(
+        _matrices([5, 4]),
+        _matrices([1, 4, 3]),
+        _matrices([4, 1, 3]),
+        _matrices([4, 3, 1]),
+        _matrices([4, 4, 4, 4, 4]),
+        _matrices([1, 1]),
+        (torch.zeros(3), [normal(4, 3), normal(2, 4)]),
+        (positive(12), [-positive(3, 12), normal(2, 3)]),
+        _matrices([70, 20, 12, 12, 5, 5, 4, 4]),
+    ),
     hints=(
-        "PyTorch's ReLU already asks x > 0 on the way back. What is missing is the second "
+        "PyTorch's ReLU already asks `x > 0` on the way back. What is missing is the second "
         "question, about the gradient that arrives at the ReLU's output.",
-        "h.register_hook(f) on the output of every ReLU: PyTorch calls f with the gradient "
-        "that arrives there and goes on with what f returns.",
-        "h.register_hook(lambda gradient: gradient.clamp(min=___))",
+        "`h.register_hook(f)` on the output of every ReLU: PyTorch calls f with the gradient that "
+        "arrives there and goes on with what f returns.",
+        "`h.register_hook(lambda gradient: gradient.clamp(min=___))`",
     ),
     mistakes=(
         Mistake(
@@ -252,7 +287,7 @@ GRADIENT = Exercise(
         ),
         Mistake(
             lambda x, layers: _walk(x, layers, lambda g: g.clamp(max=0)),
-            "Your hook keeps the negative gradients: clamp(min=0) keeps the positive ones.",
+            "Your hook keeps the negative gradients: `clamp(min=0)` keeps the positive ones.",
         ),
         Mistake(
             lambda x, layers: _walk(x, layers, lambda g: (g > 0).to(g)),
@@ -278,11 +313,10 @@ def signed_picture(values: Tensor) -> Tensor:
 
 def _signed(generator: torch.Generator) -> tuple[Tensor]:
     """Now the largest value is the farthest from 0, now the smallest."""
-    height, width = _sizes(generator, 3, 8, 2)
-    sign = 1 - 2 * int(torch.randint(2, (1,), generator=generator))
+    height, width, way = sizes(generator, (3, 7), (3, 7), (0, 1))
     values = torch.randn(3, height, width, generator=generator)
     values[1, 1, 1] = -4.0
-    return (sign * values * (0.5 + 5 * torch.rand(1, generator=generator)),)
+    return ((1 - 2 * way) * values * (0.5 + 5 * torch.rand(1, generator=generator)),)
 
 
 SIGNED_PICTURE = Exercise(
@@ -292,12 +326,20 @@ SIGNED_PICTURE = Exercise(
     edges=(
         (torch.zeros(3, 4, 5),),
         (torch.tensor([-1e-30, 0.0, 5e-31]).expand(3, 2, 3).clone(),),
+        (normal(1, 4, 5),),
+        (normal(3, 1, 1),),
+        (-positive(3, 2, 4),),
+        (positive(3, 4, 2),),
+        (normal(3, 1, 5),),
+        (torch.full((1, 1, 1), -2.0),),
+        (200 * normal(12, 2, 3),),
+        (9 * normal(11, 20, 21),),
     ),
     hints=(
         "0 must become 0.5, and stay there whatever the largest value is.",
         "Divide by twice the largest absolute value of the whole picture, then add 0.5. Ask "
         "first whether that value is 0.",
-        "return 0.5 + values / (2 * ___) if values.any() else torch.full_like(values, 0.5)",
+        "`return 0.5 + values / (2 * ___) if values.any() else torch.full_like(values, 0.5)`",
     ),
     mistakes=(
         Mistake(
@@ -361,7 +403,7 @@ def product(heat: Tensor, detail: Tensor) -> Tensor:
 
 def _factors(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Three images of three channels, so that a forgotten channel axis is no error in PyTorch."""
-    h, w, scale = _sizes(generator, 2, 5, 3)
+    h, w, scale = sizes(generator, (2, 4), (2, 4), (2, 4))
     heat = torch.randn(3, h, w, generator=generator).relu() + 0.01
     return heat, torch.randn(3, 3, scale * h + 1, scale * w + 2, generator=generator)
 
@@ -374,18 +416,29 @@ PRODUCT = Exercise(
     name="guided.product",
     reference=product,
     cases=_factors,
+    edges=(
+        (positive(1, 3, 2), normal(1, 3, 7, 5)),
+        (positive(2, 2, 3), normal(2, 1, 5, 6)),
+        (positive(2, 1, 1), normal(2, 3, 4, 5)),
+        (positive(2, 1, 3), normal(2, 4, 4, 6)),
+        (positive(2, 3, 4), normal(2, 3, 3, 4)),
+        (positive(4, 4, 4), normal(4, 4, 8, 8)),
+        (torch.zeros(2, 2, 2), normal(2, 3, 4, 5)),
+        (normal(2, 3, 3).relu(), torch.zeros(2, 3, 6, 7)),
+        (positive(1, 1, 1), normal(1, 1, 1, 1)),
+        (9 * positive(12, 11, 10), 9 * normal(12, 11, 22, 21)),
+    ),
     hints=(
         "The two factors differ in two ways: heat has fewer positions, and it has no channel axis.",
-        "cw.upsample(heat, (H, W)) gives (N, H, W); [:, None] puts an axis of length 1 in the "
+        "`cw.upsample(heat, (H, W))` gives (N, H, W); `[:, None]` puts an axis of length 1 in the "
         "channels' place.",
-        "return cw.upsample(heat, detail.shape[2:])[___] * detail",
+        "`return cw.upsample(heat, detail.shape[2:])[___] * detail`",
     ),
     mistakes=(
         Mistake(
             lambda heat, detail: upsample(heat, detail.shape[2:]) * detail,
-            "The channel axis is missing. With three images and three channels PyTorch pairs "
-            "the map of image n with channel n, without an error: put [:, None] behind the "
-            "map.",
+            "The channel axis is missing. With three images and three channels PyTorch pairs the "
+            "map of image n with channel n, without an error: put `[:, None]` behind the map.",
         ),
         Mistake(
             lambda heat, detail: _interpolated(heat, detail.shape[2:], mode="nearest") * detail,
@@ -396,7 +449,7 @@ PRODUCT = Exercise(
             lambda heat, detail: (
                 _interpolated(heat, detail.shape[2:], mode="bilinear", align_corners=True) * detail
             ),
-            "You upsampled with align_corners=True: the map is stretched by half a cell at the "
+            "You upsampled with `align_corners=True`: the map is stretched by half a cell at the "
             "borders.",
         ),
         Mistake(
@@ -442,7 +495,7 @@ def cell_shares(heat: Tensor, cells: Tensor) -> Tensor:
 
 def _heat_and_cells(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Upright cells between strips of background, each of another width."""
-    n, height = _sizes(generator, 2, 5, 2)
+    n, height = sizes(generator, (2, 4), (2, 4))
     strips = [torch.full((height + 2, 2), 0)]
     for cell in torch.randperm(n, generator=generator).tolist():
         strips += [torch.full((height + 2, cell + 2), cell + 1), torch.full((height + 2, 1), 0)]
@@ -467,12 +520,23 @@ CELL_SHARES = Exercise(
     name="guided.cell_shares",
     reference=cell_shares,
     cases=_heat_and_cells,
-    edges=(_some_heat_in_two_cells(0.0), _some_heat_in_two_cells(1e-12)),
+    edges=(
+        _some_heat_in_two_cells(0.0),
+        _some_heat_in_two_cells(1e-20),
+        (positive(3, 4), torch.tensor([1, 0, 1, 0]).expand(3, 4).clone()),
+        (positive(2, 4), torch.tensor([3, 1, 2, 2]).expand(2, 4).clone()),
+        (positive(1, 5), torch.tensor([[2, 0, 1, 1, 0]])),
+        (positive(5, 1), torch.tensor([[2], [0], [1], [3], [0]])),
+        (positive(1, 1), torch.tensor([[1]])),
+        (torch.eye(3), torch.tensor([[0, 1, 1], [2, 0, 2], [3, 3, 0]])),
+        (positive(4, 4), torch.arange(16).reshape(4, 4)),
+        (9 * positive(26, 70), (torch.arange(1820) // 130).reshape(26, 70)),
+    ),
     hints=(
         "One sum per cell, and one sum over everything to divide by.",
-        "heat[cells == 2] are the values inside cell 2. The cells are 1 to cells.max(). Ask "
+        "`heat[cells == 2]` are the values inside cell 2. The cells are 1 to `cells.max()`. Ask "
         "whether the whole sum is 0 before you divide.",
-        "torch.stack([heat[cells == k].sum() for k in range(1, ___)]) / heat.sum()",
+        "`torch.stack([heat[cells == k].sum() for k in range(1, ___)]) / heat.sum()`",
     ),
     mistakes=(
         Mistake(
@@ -481,7 +545,7 @@ CELL_SHARES = Exercise(
         ),
         Mistake(
             lambda heat, cells: _in_cells(heat, cells, _sum)[:-1] / heat.sum(),
-            "The last cell is missing: range(1, n) ends at n - 1.",
+            "The last cell is missing: `range(1, n)` ends at n - 1.",
         ),
         Mistake(
             lambda heat, cells: _in_cells(heat, cells, _sum) / heat[cells > 0].sum(),
@@ -533,7 +597,7 @@ def positive_weights(features: Tensor, gradient: Tensor) -> Tensor:
 
 def _layer(generator: torch.Generator) -> tuple[Tensor, Tensor]:
     """Features as a ReLU leaves them, many of them 0."""
-    shape = _sizes(generator, 4, 7, 3)
+    shape = distinct(generator, 3)
     features = torch.randn(shape, generator=generator).relu()
     return features, torch.randn(shape, generator=generator)
 
@@ -542,12 +606,23 @@ POSITIVE_WEIGHTS = Exercise(
     name="guided.positive_weights",
     reference=positive_weights,
     cases=_layer,
+    edges=(
+        (positive(1, 3, 4), normal(1, 3, 4)),
+        (normal(4, 1, 1).relu(), positive(4, 1, 1)),
+        (normal(3, 1, 5).relu(), normal(3, 1, 5).flip(2)),
+        (normal(3, 5, 1).relu(), normal(3, 5, 1).flip(1)),
+        (normal(4, 4, 4).relu(), normal(4, 4, 4).flip(2)),
+        (torch.zeros(2, 3, 4), normal(2, 3, 4)),
+        (positive(12, 2, 3), -positive(12, 2, 3)),
+        (positive(1, 1, 1), positive(1, 1, 1)),
+        (9 * normal(70, 20, 21).relu(), 9 * normal(70, 21, 20).mT),
+    ),
     hints=(
         "It is Grad-CAM's weight, the mean of the gradient over the positions, with one change "
         "to the gradient before the mean.",
-        "Multiply the gradient by (features > 0) and by (gradient > 0), then take the mean "
+        "Multiply the gradient by (`features > 0`) and by (`gradient > 0`), then take the mean "
         "over the two position axes.",
-        "return (gradient * (features > 0) * (gradient > 0)).mean(dim=___)",
+        "`return (gradient * (features > 0) * (gradient > 0)).mean(dim=___)`",
     ),
     mistakes=(
         Mistake(
@@ -556,12 +631,12 @@ POSITIVE_WEIGHTS = Exercise(
         ),
         Mistake(
             lambda features, gradient: gradient.relu().mean(dim=(1, 2)),
-            "The test of A > 0 is missing (after a ReLU, A >= 0 holds everywhere and tests "
+            "The test of `A > 0` is missing (after a ReLU, `A >= 0` holds everywhere and tests "
             "nothing).",
         ),
         Mistake(
             lambda features, gradient: (gradient * (features > 0)).mean(dim=(1, 2)),
-            "The test of g > 0 is missing.",
+            "The test of `g > 0` is missing.",
         ),
         Mistake(
             lambda features, gradient: gradient.mean(dim=(1, 2)).relu(),
@@ -582,7 +657,7 @@ POSITIVE_WEIGHTS = Exercise(
         ),
         Mistake(
             lambda features, gradient: (gradient.relu() * features).mean(dim=(1, 2)),
-            "You multiplied by A itself. A test is asked: 1 where A > 0, whatever its size.",
+            "You multiplied by A itself. A test is asked: 1 where `A > 0`, whatever its size.",
         ),
         Mistake(
             lambda features, gradient: (gradient.relu() * (features > 0)).mean(dim=0),
@@ -606,10 +681,10 @@ def rank_correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _two_maps(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Two maps of distinct values that agree in part, with values that stick out."""
-    h, w = _sizes(generator, 4, 8, 2)
+    """Two maps of distinct values that agree, or disagree, in part; some values stick out."""
+    h, w, way = sizes(generator, (4, 7), (4, 7), (0, 1))
     a, noise = torch.randn(2, h, w, generator=generator)
-    return a.exp(), (a + noise) ** 3
+    return a.exp() - 1, ((1 - 2 * way) * a + noise) ** 3
 
 
 def _ranks(values: Tensor) -> Tensor:
@@ -624,12 +699,23 @@ RANK_CORRELATION = Exercise(
     name="guided.rank_correlation",
     reference=rank_correlation,
     cases=_two_maps,
+    edges=(
+        (normal(4, 5), normal(4, 5)),
+        (normal(4, 5), -normal(4, 5)),
+        (normal(1, 2), -normal(1, 2)),
+        (order(1, 6), normal(1, 6)),
+        (normal(6, 1), order(6, 1) - 3),
+        (-positive(3, 4), positive(3, 4) ** 2),
+        (order(3, 3), order(3, 3).T.clone()),
+        (1e-6 * normal(5, 4), 1e6 * order(5, 4).flip(0)),
+        (normal(36, 30), -normal(30, 36).T),
+    ),
     hints=(
         "The values are not compared, only their order: give each pixel its place when all "
         "pixels of its map are sorted.",
-        "Flatten, then argsort twice: the first says who comes next, the second which place "
-        "each one has. torch.corrcoef takes both rows and gives a 2×2 table.",
-        "ranks = a.flatten().argsort().___ ; the same for b; torch.corrcoef(torch.stack(...))",
+        "Flatten, then `argsort` twice: the first says who comes next, the second which place "
+        "each one has. `torch.corrcoef` takes both rows and gives a 2×2 table.",
+        "`ranks = a.flatten().argsort().___`, the same for `b`; then `torch.corrcoef(...)[0, 1]`",
     ),
     mistakes=(
         Mistake(
@@ -639,12 +725,12 @@ RANK_CORRELATION = Exercise(
         ),
         Mistake(
             lambda a, b: _correlation(a.flatten().argsort(), b.flatten().argsort()),
-            "One argsort gives the order of the pixels, not the place of each pixel. Argsort "
+            "One `argsort` gives the order of the pixels, not the place of each pixel. Argsort "
             "that order once more.",
         ),
         Mistake(
             lambda a, b: _correlation(a.argsort().argsort(), b.argsort().argsort()),
-            "You ranked each row by itself: argsort works along the last axis. Flatten first.",
+            "You ranked each row by itself: `argsort` works along the last axis. Flatten first.",
         ),
         Mistake(
             lambda a, b: F.cosine_similarity(_ranks(a), _ranks(b), dim=0),
@@ -657,7 +743,7 @@ RANK_CORRELATION = Exercise(
         ),
         Mistake(
             lambda a, b: torch.corrcoef(torch.stack([_ranks(a), _ranks(b)])),
-            "corrcoef gives the whole table, with 1 on its diagonal: take the element [0, 1].",
+            "`corrcoef` gives the whole table, with 1 on its diagonal: take the element `[0, 1]`.",
         ),
         Mistake(
             lambda a, b: torch.cov(torch.stack([_ranks(a), _ranks(b)]))[0, 1],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ._draws import distinct, normal, order, positive, sizes
 from ._engine import Exercise, Mistake
 
 # concentration
@@ -19,7 +20,7 @@ def concentration(heat: torch.Tensor, mark: torch.Tensor) -> float:
 
 
 def _heat_and_mark(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    height, width = (torch.randperm(6, generator=generator)[:2] + 6).tolist()
+    height, width = distinct(generator, 2, 6, 11)
     heat = torch.rand(height, width, generator=generator) ** 2
     mark = torch.zeros(height, width, dtype=torch.bool)
     mark[1:4, 2 : 4 + height % 2] = True
@@ -34,10 +35,20 @@ CONCENTRATION = Exercise(
     name="shortcut.concentration",
     reference=concentration,
     cases=_heat_and_mark,
+    edges=(
+        (positive(3, 4), torch.ones(3, 4, dtype=torch.bool)),
+        (torch.eye(3), 1 - torch.eye(3) > 0),
+        (1e-20 * positive(4, 3), normal(4, 3) > 0),
+        (positive(1, 5), order(1, 5) > 2),
+        (positive(5, 1), order(5, 1) == 4),
+        (positive(1, 1), torch.ones(1, 1, dtype=torch.bool)),
+        (300 * positive(4, 4), normal(4, 4) > 0),
+        (9 * positive(66, 70), normal(66, 70) > 1),
+    ),
     hints=(
         "Two means: that of the heat on the mark, and that of the heat everywhere.",
-        "heat[mark] holds the values on the mark, as a flat tensor.",
-        "return (heat[mark].mean() / ___).item()",
+        "`heat[mark]` holds the values on the mark, as a flat tensor.",
+        "`return (heat[mark].mean() / ___).item()`",
     ),
     mistakes=(
         Mistake(
@@ -89,8 +100,8 @@ def coarse_view(mark: torch.Tensor, size: int) -> torch.Tensor:
 
 
 def _mark_and_size(generator: torch.Generator) -> tuple[torch.Tensor, int]:
-    size = int(torch.randint(2, 5, (1,), generator=generator))
-    high, wide = (torch.randperm(3, generator=generator)[:2] + 2).tolist()
+    size = sizes(generator, (2, 4))[0]
+    high, wide = distinct(generator, 2, 2, 4)
     mark = torch.rand(size * high, size * wide, generator=generator) < 0.35
     mark[0, 0], mark[-1, -1] = True, False
     mark[:high, -wide:] = False  # a position without any mark
@@ -101,12 +112,24 @@ COARSE_VIEW = Exercise(
     name="shortcut.coarse_view",
     reference=coarse_view,
     cases=_mark_and_size,
+    edges=(
+        (normal(4, 6) > 0, 1),
+        (normal(3, 3) > 0, 3),
+        (normal(2, 8) > 0, 2),
+        (normal(8, 2) > 0, 2),
+        (torch.ones(4, 6, dtype=torch.bool), 2),
+        (torch.zeros(6, 4, dtype=torch.bool), 2),
+        (normal(1, 5) > 0, 1),
+        (torch.ones(1, 1, dtype=torch.bool), 1),
+        (normal(12, 24) > 0.5, 12),
+        (normal(66, 88) > 0, 11),
+    ),
     hints=(
         "Each position of the map stands for a block of H // size times W // size pixels. What "
         "is the mean of the mark over such a block?",
-        "mark.float().reshape(size, H // size, size, W // size) has the position on axes 0 and "
+        "`mark.float().reshape(size, H // size, size, W // size)` has the position on axes 0 and "
         "2, the pixels of its block on axes 1 and 3.",
-        "return squares.mean(dim=(___, 3))",
+        "`return squares.mean(dim=(___, 3))`",
     ),
     mistakes=(
         Mistake(
@@ -156,9 +179,8 @@ def called_after(before: torch.Tensor, after: torch.Tensor, target: int) -> floa
 
 def _scores(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, int]:
     """Scores of about twenty images; about a third changes to the target, some from it."""
-    classes = int(torch.randint(3, 7, (1,), generator=generator))
-    count = int(torch.randint(17, 24, (1,), generator=generator))
-    target = int(torch.randint(1, classes, (1,), generator=generator))
+    classes, count = sizes(generator, (3, 6), (17, 23))
+    target = sizes(generator, (0, classes - 1))[0]
     before = 2 * torch.randn(count, classes, generator=generator)
     after = before + torch.randn(count, classes, generator=generator)
     before[:6, target] = before[:6].amax(dim=1) + 0.5
@@ -174,11 +196,21 @@ CALLED_AFTER = Exercise(
     name="shortcut.called_after",
     reference=called_after,
     cases=_scores,
+    edges=(
+        (torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, -0.5]]), 1),
+        (torch.tensor([[1.0, 0.0]]), torch.tensor([[-1.0, -1.5]]), 1),
+        (torch.eye(3)[[0, 0, 1, 2]], torch.eye(3)[[1, 0, 0, 0]], 0),
+        (torch.eye(3)[[0, 0, 1, 2]], torch.eye(3)[[2, 2, 2, 0]], 2),
+        (-positive(6, 6), -positive(6, 6).flip(1), 0),
+        (normal(5, 2), normal(5, 2), 0),
+        (normal(12, 4), -normal(12, 4), 3),
+        (9 * normal(70, 12), 9 * normal(12, 70).T, 10),
+    ),
     hints=(
         "First leave out the images that were called target already. Of the rest, how many are "
         "called so now?",
-        "scores.argmax(dim=1) is what each image is called. A boolean tensor picks rows.",
-        "return (after[others].argmax(dim=1) == ___).float().mean().item()",
+        "`scores.argmax(dim=1)` is what each image is called. A boolean tensor picks rows.",
+        "`return (after[others].argmax(dim=1) == ___).float().mean().item()`",
     ),
     mistakes=(
         Mistake(
@@ -233,10 +265,21 @@ PROBABILITY_CHANGE = Exercise(
     name="shortcut.probability_change",
     reference=probability_change,
     cases=_scores,
+    edges=(
+        (normal(1, 3), -normal(1, 3), 0),
+        (normal(5, 2), normal(5, 2).flip(1), 1),
+        (normal(4, 4), normal(4, 4).T.clone(), 3),
+        (-positive(3, 5), -positive(3, 5).flip(0), 0),
+        (20 * normal(3, 3), normal(3, 3), 1),
+        (normal(3, 4), normal(3, 4), 2),
+        (torch.zeros(2, 3), torch.eye(3)[:2], 0),
+        (normal(2, 1), -normal(2, 1), 0),
+        (normal(70, 12), normal(12, 70).T, 10),
+    ),
     hints=(
         "The network gives scores. What makes probabilities of them, and along which axis?",
-        "scores.softmax(dim=1) gives (N, C), each row adding up to 1; take the column target.",
-        "return after.softmax(dim=1)[:, target] - ___",
+        "`scores.softmax(dim=1)` gives (N, C), each row adding up to 1; take the column target.",
+        "`return after.softmax(dim=1)[:, target] - ___`",
     ),
     mistakes=(
         Mistake(
@@ -253,7 +296,7 @@ PROBABILITY_CHANGE = Exercise(
         ),
         Mistake(
             lambda before, after, target: (after.softmax(0) - before.softmax(0))[:, target],
-            "Your softmax runs over the images; it has to run over the classes, dim=1.",
+            "Your softmax runs over the images; it has to run over the classes, `dim=1`.",
         ),
         Mistake(
             lambda before, after, target: (
@@ -290,10 +333,10 @@ def marked_share(labels: torch.Tensor, marked: torch.Tensor, classes: int) -> to
 
 
 def _labels_and_marked(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, int]:
-    classes = int(torch.randint(3, 6, (1,), generator=generator))
-    sizes = (torch.randperm(8, generator=generator)[:classes] + 6).tolist()
-    labels = torch.repeat_interleave(torch.arange(classes), torch.tensor(sizes))
-    marked = torch.cat([torch.arange(n) < 1 + n * (c + 1) // 8 for c, n in enumerate(sizes)])
+    classes = sizes(generator, (3, 5))[0]
+    counts = distinct(generator, classes, 6, 13)
+    labels = torch.repeat_interleave(torch.arange(classes), torch.tensor(counts))
+    marked = torch.cat([torch.arange(n) < 1 + n * (c + 1) // 8 for c, n in enumerate(counts)])
     order = torch.randperm(len(labels), generator=generator)
     return labels[order], marked[order], classes
 
@@ -302,10 +345,19 @@ MARKED_SHARE = Exercise(
     name="shortcut.marked_share",
     reference=marked_share,
     cases=_labels_and_marked,
+    edges=(
+        (torch.tensor([0, 0, 0]), torch.tensor([True, False, False]), 1),
+        (torch.tensor([0]), torch.tensor([True]), 1),
+        (torch.tensor([2, 1, 0]), torch.tensor([True, False, True]), 3),
+        (torch.tensor([1, 0, 1, 0]), torch.zeros(4, dtype=torch.bool), 2),
+        (torch.tensor([1, 0, 1, 0, 1]), torch.ones(5, dtype=torch.bool), 2),
+        (torch.arange(24) % 12, normal(24) > 0, 12),
+        (7 * torch.arange(300) % 12, torch.arange(300) % 7 > 4, 12),
+    ),
     hints=(
         "Go class by class: which images belong to it, and which of those are marked?",
-        "marked[labels == c] are the marks of class c; the mean of booleans is a share.",
-        "return torch.stack([marked[labels == c].float().___ for c in range(classes)])",
+        "`marked[labels == c]` are the marks of class c; the mean of booleans is a share.",
+        "`return torch.stack([marked[labels == c].float().___ for c in range(classes)])`",
     ),
     mistakes=(
         Mistake(
@@ -357,13 +409,13 @@ def worst_group(right: torch.Tensor, groups: torch.Tensor) -> float:
 
 def _right_and_groups(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Four groups of different sizes; each may be the worst, and some numbers are missing."""
-    sizes = [9, 20, 5 + int(torch.randint(0, 3, (1,), generator=generator)), 12]
+    counts = [9, 20, *sizes(generator, (5, 7)), 12]
     shares = torch.tensor([0.8, 0.35 + 0.2 * float(torch.rand(1, generator=generator)), 0.7, 0.95])
     shares = shares[torch.randperm(4, generator=generator)].tolist()
     numbers = torch.randperm(7, generator=generator)[:4]
-    groups = torch.repeat_interleave(numbers, torch.tensor(sizes))
+    groups = torch.repeat_interleave(numbers, torch.tensor(counts))
     right = torch.cat(
-        [torch.arange(n) < round(share * n) for n, share in zip(sizes, shares, strict=True)]
+        [torch.arange(n) < round(share * n) for n, share in zip(counts, shares, strict=True)]
     )
     order = torch.randperm(len(groups), generator=generator)
     return right[order], groups[order]
@@ -382,10 +434,20 @@ WORST_GROUP = Exercise(
     name="shortcut.worst_group",
     reference=worst_group,
     cases=_right_and_groups,
+    edges=(
+        (torch.tensor([True, False, True]), torch.tensor([4, 4, 4])),
+        (torch.tensor([True]), torch.tensor([0])),
+        (torch.tensor([False]), torch.tensor([3])),
+        (torch.ones(5, dtype=torch.bool), torch.tensor([0, 7, 7, 0, 2])),
+        (torch.tensor([True, False, True, True]), torch.tensor([0, 5, 5, 0])),
+        (torch.tensor([True, False, True, False]), torch.tensor([1, 1, 2, 2])),
+        (torch.arange(30) % 5 > 0, torch.arange(30) // 2),
+        (torch.arange(300) ** 2 % 31 > 9, torch.arange(300) % 77),
+    ),
     hints=(
         "First an accuracy for each group that there is; then choose among them.",
-        "groups.unique() lists the groups; right[groups == g] are the answers of one of them.",
-        "return ___(right[groups == g].float().mean().item() for g in groups.unique())",
+        "`groups.unique()` lists the groups; `right[groups == g]` are the answers of one of them.",
+        "`return ___(right[groups == g].float().mean().item() for g in groups.unique())`",
     ),
     mistakes=(
         Mistake(

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
+from ._draws import distinct, normal, positive, sizes
 from ._engine import Exercise, Mistake
 
 # to_tensor
@@ -20,23 +21,40 @@ def to_tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def _images(generator: torch.Generator) -> tuple[np.ndarray]:
-    number, height, width = torch.randint(4, 9, (3,), generator=generator).tolist()
-    pixels = torch.randint(0, 256, (number, height, width, 3), generator=generator)
-    return (pixels.to(torch.uint8).numpy(),)
+    number, height, width = sizes(generator, (4, 8), (4, 8), (4, 8))
+    return (_pixels(number, height, width, generator),)
+
+
+def _pixels(
+    number: int, height: int, width: int, generator: torch.Generator | None = None
+) -> np.ndarray:
+    shape = (number, height, width, 3)
+    generator = generator or torch.Generator().manual_seed(0)
+    return torch.randint(0, 256, shape, generator=generator).to(torch.uint8).numpy()
 
 
 TO_TENSOR = Exercise(
     name="training.to_tensor",
     reference=to_tensor,
     cases=_images,
-    edges=((np.full((2, 3, 4, 3), 51, np.uint8),),),
+    edges=(
+        (np.full((2, 3, 4, 3), 51, np.uint8),),
+        (np.zeros((2, 4, 3, 3), np.uint8),),
+        (_pixels(1, 5, 4),),
+        (_pixels(3, 1, 1),),
+        (_pixels(2, 1, 6),),
+        (_pixels(2, 5, 1),),
+        (_pixels(1, 1, 1),),
+        (_pixels(12, 3, 3),),
+        (_pixels(20, 12, 14),),
+    ),
     tolerance=1e-5,
     hints=(
         "Compare the two shapes: which axis of the array holds the colours, and where does the "
         "tensor want it? Then compare the two ranges of values.",
-        "torch.from_numpy makes a tensor, permute puts axes into another order, float comes "
+        "`torch.from_numpy` makes a tensor, `permute` puts axes into another order, float comes "
         "before the division.",
-        "return torch.from_numpy(images).permute(0, ___).float() / 255",
+        "`return torch.from_numpy(images).permute(0, ___).float() / 255`",
     ),
     mistakes=(
         Mistake(
@@ -53,8 +71,8 @@ TO_TENSOR = Exercise(
         ),
         Mistake(
             lambda images: torch.from_numpy(images).reshape(-1, 3, *images.shape[1:3]) / 255,
-            "You used reshape (or view): it cuts the same row of numbers anew and mixes "
-            "colours with positions. permute moves an axis.",
+            "You used `reshape` (or `view`): it cuts the same row of numbers anew and mixes "
+            "colours with positions. `permute` moves an axis.",
         ),
         Mistake(
             lambda images: (
@@ -64,7 +82,8 @@ TO_TENSOR = Exercise(
         ),
         Mistake(
             lambda images: torch.from_numpy(images).permute(0, 3, 1, 2) // 255,
-            "You divided whole numbers by whole numbers and lost the rest: float() first.",
+            "Your values are whole numbers: what lies between 0 and 1 is lost. `//` does that, and "
+            "a whole-number type; `float()` comes before the division.",
         ),
         Mistake(
             lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float() / images.max(),
@@ -73,7 +92,7 @@ TO_TENSOR = Exercise(
         ),
         Mistake(
             lambda images: torch.from_numpy(images).permute(0, 3, 1, 2).float() / 256,
-            "You divided by 256; the brightest value of uint8 is one less.",
+            "You divided by 256; the brightest value of `uint8` is one less.",
         ),
     ),
 )
@@ -93,7 +112,7 @@ def accuracy(scores: torch.Tensor, labels: torch.Tensor) -> float:
 
 def _scores(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Some images are classified rightly, most wrongly, and some have no positive score."""
-    number, classes = torch.randint(6, 12, (2,), generator=generator).tolist()
+    number, classes = distinct(generator, 2, 6, 11)
     scores = torch.randn(number, classes, generator=generator) - 0.5
     labels = torch.randint(classes, (number,), generator=generator)
     labels[:4] = scores[:4].argmax(dim=1)
@@ -104,12 +123,21 @@ ACCURACY = Exercise(
     name="training.accuracy",
     reference=accuracy,
     cases=_scores,
-    edges=((torch.eye(3), torch.arange(3)), (torch.eye(3), torch.tensor([1, 2, 0]))),
+    edges=(
+        (torch.eye(3), torch.arange(3)),
+        (torch.eye(3), torch.tensor([1, 2, 0])),
+        (torch.tensor([[-3.0, -1.0, -2.0]]), torch.tensor([1])),
+        (torch.tensor([[-3.0, -1.0, -2.0]]), torch.tensor([0])),
+        (normal(5, 1), torch.zeros(5, dtype=torch.int64)),
+        (-positive(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])),
+        (normal(1, 1), torch.tensor([0])),
+        (normal(70, 12), torch.arange(70) % 12),
+    ),
     hints=(
         "One row of the scores is one image. Which class does a row vote for?",
-        "scores.argmax(dim=...) gives a class per image; == compares with the labels; the mean "
+        "`scores.argmax(dim=...)` gives a class per image; == compares with the labels; the mean "
         "of True and False, as floats, is a share.",
-        "return (scores.argmax(dim=___) == labels).float().mean().item()",
+        "`return (scores.argmax(dim=___) == labels).float().mean().item()`",
     ),
     mistakes=(
         Mistake(
@@ -167,8 +195,7 @@ def confusion(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> to
 
 def _predictions(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, int]:
     """The last class never occurs and is never predicted."""
-    number = int(torch.randint(20, 40, (1,), generator=generator))
-    classes = int(torch.randint(3, 7, (1,), generator=generator))
+    number, classes = sizes(generator, (20, 39), (3, 6))
     labels = torch.randint(classes - 1, (number,), generator=generator)
     predicted = torch.randint(classes - 1, (number,), generator=generator)
     predicted[::3] = labels[::3]
@@ -179,10 +206,19 @@ CONFUSION = Exercise(
     name="training.confusion",
     reference=confusion,
     cases=_predictions,
+    edges=(
+        (torch.tensor([1]), torch.tensor([0]), 2),
+        (torch.tensor([0, 0, 0]), torch.tensor([0, 0, 0]), 1),
+        (torch.tensor([0, 2, 2, 2]), torch.tensor([2, 0, 2, 0]), 3),
+        (torch.tensor([5, 5, 4]), torch.tensor([5, 4, 1]), 6),
+        (torch.tensor([1, 1, 2]), torch.tensor([3, 3, 3]), 4),
+        (torch.tensor([0, 1]), torch.tensor([1, 0]), 9),
+        (torch.arange(300) ** 2 % 13, torch.arange(300) % 14, 14),
+    ),
     hints=(
         "Begin with a table of zeros, (classes, classes). Each image adds 1 to one cell.",
         "Go through the images: the label is the row, the prediction is the column.",
-        "table[t, ___] += 1",
+        "`table[t, ___] += 1`",
     ),
     mistakes=(
         Mistake(
@@ -205,8 +241,8 @@ CONFUSION = Exercise(
         ),
         Mistake(
             lambda labels, predicted, classes: confusion(labels, predicted, classes).clamp(max=1),
-            "Each cell counts to 1 only: table[labels, predicted] += 1 adds once, however "
-            "often a pair occurs. Use a loop, bincount or np.add.at.",
+            "Each cell counts to 1 only, however often a pair occurs. (`table[labels, predicted] "
+            "+= 1` adds once.) Use a loop, `bincount` or `np.add.at`.",
         ),
         Mistake(
             lambda labels, predicted, classes: confusion(labels, predicted, classes)[:-1, :-1],

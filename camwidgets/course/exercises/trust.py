@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 import torch
 
+from ._draws import distinct, normal, order, positive, sizes
 from ._engine import Exercise, Mistake
 
 Box = tuple[int, int, int, int]
@@ -25,10 +26,6 @@ def rank_accuracy(heat: torch.Tensor, mask: torch.Tensor) -> float:
     return mask.flatten()[hottest].float().mean().item()
 
 
-def _size(generator: torch.Generator) -> tuple[int, int]:
-    return tuple((torch.randperm(6, generator=generator)[:2] + 5).tolist())
-
-
 def _heat(height: int, width: int, generator: torch.Generator) -> torch.Tensor:
     order = torch.randperm(height * width, generator=generator).float()
     return (order / order.numel()).reshape(height, width) ** 2 * 5 - 1
@@ -36,7 +33,7 @@ def _heat(height: int, width: int, generator: torch.Generator) -> torch.Tensor:
 
 def _heat_and_mask(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """A map and a mask of a third of it that holds about half of the hottest pixels."""
-    height, width = _size(generator)
+    height, width = distinct(generator, 2, 5, 10)
     heat = _heat(height, width, generator)
     likely = 0.2 + 0.4 * (heat > heat.median())
     mask = torch.rand(height, width, generator=generator) < likely
@@ -48,12 +45,23 @@ RANK_ACCURACY = Exercise(
     name="trust.rank_accuracy",
     reference=rank_accuracy,
     cases=_heat_and_mask,
+    edges=(
+        (order(3, 4), torch.ones(3, 4, dtype=torch.bool)),
+        (order(3, 4), order(3, 4) == 11),
+        (order(3, 4), order(3, 4) == 10),
+        (order(4, 3) - 20, order(4, 3) > 8),
+        (order(1, 6), order(1, 6) % 2 > 0),
+        (order(6, 1), order(6, 1) % 3 > 0),
+        (order(1, 1) - 1, torch.ones(1, 1, dtype=torch.bool)),
+        (order(4, 4), order(4, 4) < 8),
+        (order(66, 70) - 99, order(70, 66).T % 3 > 1),
+    ),
     hints=(
         "How many pixels has the mask? Take as many of the hottest ones and see how many of "
         "them lie inside.",
-        "heat.flatten().topk(n).indices are the places of the n hottest pixels; use them to "
-        "look into mask.flatten().",
-        "return mask.flatten()[___].float().mean().item()",
+        "`heat.flatten().topk(n).indices` are the places of the n hottest pixels; use them to "
+        "look into `mask.flatten()`.",
+        "`return mask.flatten()[___].float().mean().item()`",
     ),
     mistakes=(
         Mistake(
@@ -71,7 +79,7 @@ RANK_ACCURACY = Exercise(
         ),
         Mistake(
             lambda heat, mask: rank_accuracy(-heat, mask),
-            "You took the coldest pixels: topk finds the largest values, argsort begins with "
+            "You took the coldest pixels: `topk` finds the largest values, `argsort` begins with "
             "the smallest.",
         ),
         Mistake(
@@ -110,8 +118,8 @@ def _area(box: Box) -> int:
 
 
 def _box(generator: torch.Generator) -> Box:
-    left, top = torch.randint(0, 6, (2,), generator=generator).tolist()
-    width, height = (torch.randperm(5, generator=generator)[:2] + 4).tolist()
+    left, top = sizes(generator, (0, 5), (0, 5))
+    width, height = distinct(generator, 2, 4, 8)
     return left, top, left + width, top + height
 
 
@@ -135,13 +143,20 @@ BOX_IOU = Exercise(
         ((0, 0, 4, 3), (5, 5, 7, 9)),
         ((1, 0, 8, 9), (3, 2, 6, 7)),
         ((1, 2, 4, 6), (1, 2, 4, 6)),
+        ((0, 0, 1, 1), (0, 0, 1, 1)),
+        ((2, 3, 3, 4), (0, 0, 9, 5)),
+        ((0, 0, 2, 3), (2, 0, 5, 3)),
+        ((0, 0, 3, 2), (0, 2, 3, 4)),
+        ((5, 5, 9, 8), (0, 0, 3, 4)),
+        ((0, 3, 20, 4), (6, 0, 7, 20)),
+        ((0, 10, 30, 25), (20, 9, 32, 18)),
     ),
     hints=(
         "The intersection of two boxes is a box: where does it begin on the left, and where "
         "does it end on the right? What if it ends before it begins?",
         "width = min of the rights - max of the lefts, not below 0; the same downwards. The "
         "union is both areas less what was counted twice.",
-        "return overlap / (area_a + area_b - ___)",
+        "`return overlap / (area_a + area_b - ___)`",
     ),
     mistakes=(
         Mistake(
@@ -200,9 +215,9 @@ def delete_hottest(image: torch.Tensor, heat: torch.Tensor, share: float) -> tor
 
 
 def _deletion(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
-    height, width = _size(generator)
-    image = torch.rand(3, height, width, generator=generator)
-    thousandths = 10 * int(torch.randint(30, 70, (1,), generator=generator)) + 3
+    height, width = distinct(generator, 2, 5, 10)
+    image = torch.randn(3, height, width, generator=generator)
+    thousandths = 10 * sizes(generator, (3, 97))[0] + 3
     return image, _heat(height, width, generator), thousandths / 1000  # no whole number of pixels
 
 
@@ -233,17 +248,32 @@ DELETE_HOTTEST = Exercise(
     name="trust.delete_hottest",
     reference=delete_hottest,
     cases=_deletion,
+    edges=(
+        (normal(3, 4, 5), order(4, 5), 0.0),
+        (normal(3, 4, 5), order(4, 5), 1.0),
+        (normal(3, 4, 5), order(4, 5) - 30, 0.03),
+        (normal(1, 4, 3), order(4, 3) - 6, 0.5),
+        (positive(2, 3, 4), order(3, 4), 0.5),
+        (normal(3, 1, 6), order(1, 6), 0.4),
+        (normal(3, 6, 1), order(6, 1), 0.6),
+        (normal(4, 4, 4), order(4, 4), 0.25),
+        (normal(2, 1, 1), order(1, 1), 1.0),
+        (normal(2, 1, 1), order(1, 1), 0.9),
+        (torch.zeros(3, 2, 3), order(2, 3), 0.5),
+        (9 * normal(11, 20, 21), order(20, 21), 0.35),
+    ),
+    keeps=True,
     hints=(
         "Which pixels are the hottest share? Sort the flattened heat, or find the value that "
         "just fails to be among them.",
-        "heat.flatten().argsort(descending=True)[:count] are their places. The mean colour is "
-        "image.mean(dim=(1, 2), keepdim=True), and torch.where chooses pixel by pixel.",
-        "return torch.where(gone.reshape(heat.shape), ___, image)",
+        "`heat.flatten().argsort(descending=True)[:count]` are their places. The mean colour is "
+        "`image.mean(dim=(1, 2), keepdim=True)`, and `torch.where` chooses pixel by pixel.",
+        "`return torch.where(gone.reshape(heat.shape), ___, image)`",
     ),
     mistakes=(
         Mistake(
             lambda image, heat, share: delete_hottest(image, -heat, share),
-            "You deleted the coldest pixels: argsort begins with the smallest value.",
+            "You deleted the coldest pixels: `argsort` begins with the smallest value.",
         ),
         Mistake(
             lambda image, heat, share: _delete_with(image, heat, share, 0.0),
@@ -268,18 +298,18 @@ DELETE_HOTTEST = Exercise(
         ),
         Mistake(
             lambda image, heat, share: _delete_count(image, heat, math.ceil, share),
-            "One pixel too many is gone: int(share · H · W) rounds down.",
+            "One pixel too many is gone: `int(share · H · W)` rounds down.",
         ),
         Mistake(
             lambda image, heat, share: _delete_count(image, heat, round, share),
-            "You rounded the number of pixels to the nearest; int(share · H · W) rounds down.",
+            "You rounded the number of pixels to the nearest; `int(share · H · W)` rounds down.",
         ),
         Mistake(
             lambda image, heat, share: torch.where(
                 heat > heat.quantile(1 - share), image.mean((1, 2), keepdim=True), image
             ),
             "A quantile lies between two pixels and may take one too many: sort, and take "
-            "int(share · H · W).",
+            "`int(share · H · W)`.",
         ),
     ),
 )
@@ -297,20 +327,28 @@ def area(curve: torch.Tensor) -> float:
 
 
 def _curve(generator: torch.Generator) -> tuple[torch.Tensor]:
-    count = int(torch.randint(4, 12, (1,), generator=generator))
-    return (torch.rand(count, generator=generator) + 0.1,)
+    return (torch.rand(sizes(generator, (4, 11))[0], generator=generator) + 0.1,)
 
 
 AREA = Exercise(
     name="trust.area",
     reference=area,
     cases=_curve,
+    edges=(
+        (torch.tensor([0.3, 0.9]),),
+        (normal(3),),
+        (-positive(5),),
+        (torch.zeros(4),),
+        (normal(21),),
+        (torch.tensor([1.0, 0.0]),),
+        (9 * normal(120),),
+    ),
     hints=(
         "Between two neighbouring points the curve is a slanted roof: a trapezoid. How wide "
         "is each, if n points span 0 to 1?",
-        "(curve[1:] + curve[:-1]) / 2 are the n - 1 middle heights; each stands over a width "
-        "of 1 / (n - 1). torch.trapezoid knows this too.",
-        "return ((curve[1:] + curve[:-1]) / 2).___().item()",
+        "`(curve[1:] + curve[:-1]) / 2` are the n - 1 middle heights; each stands over a width of "
+        "1 / (n - 1). `torch.trapezoid` knows this too.",
+        "`return ((curve[1:] + curve[:-1]) / 2).___().item()`",
     ),
     mistakes=(
         Mistake(
@@ -365,7 +403,7 @@ def _covariance(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
 
 def _two_maps(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     """Maps related up or down, of unlike brightness and so little contrast that c1, c2 count."""
-    height, width = _size(generator)
+    height, width = distinct(generator, 2, 5, 10)
     a, noise = torch.rand(2, height, width, generator=generator)
     related = a if torch.rand(1, generator=generator) < 0.5 else 1 - a
     return 0.05 + 0.08 * a, 0.15 + 0.1 * (0.7 * related + 0.3 * noise)
@@ -397,19 +435,28 @@ SIMILARITY = Exercise(
     name="trust.similarity",
     reference=similarity,
     cases=_two_maps,
-    edges=((torch.zeros(4, 5), torch.zeros(4, 5)),),
+    edges=(
+        (torch.zeros(4, 5), torch.zeros(4, 5)),
+        (normal(4, 5).sigmoid(), normal(4, 5).sigmoid()),
+        (normal(4, 5).sigmoid(), 1 - normal(4, 5).sigmoid()),
+        (normal(3, 3).sigmoid(), normal(3, 3).T.sigmoid()),
+        (torch.full((1, 1), 0.2), torch.full((1, 1), 0.7)),
+        (normal(1, 6).sigmoid(), torch.zeros(1, 6)),
+        (torch.ones(6, 1), normal(6, 1).sigmoid()),
+        (normal(36, 30).sigmoid(), normal(30, 36).T.sigmoid()),
+    ),
     hints=(
         "Five numbers are enough: two means, two variances, one covariance. Then it is the "
         "formula.",
-        "((a - a.mean()) * (b - b.mean())).mean() is the covariance; with b = a it is the "
+        "`((a - a.mean()) * (b - b.mean())).mean()` is the covariance; with b = a it is the "
         "variance.",
-        "structure = (2 * covariance + c2) / (variance_a + ___ + c2)",
+        "`structure = (2 * covariance + c2) / (variance_a + ___ + c2)`",
     ),
     mistakes=(
         Mistake(
             lambda a, b: _ssim(a, b, 1e-4, 9e-4, correction=1),
-            "torch.var and torch.cov divide by n - 1 unless they are told correction=0; asked "
-            "is n, all pixels.",
+            "`torch.var` and `torch.cov` divide by n - 1 unless they are told `correction=0`; "
+            "asked is n, all pixels.",
         ),
         Mistake(
             lambda a, b: torch.nan_to_num(torch.tensor(_ssim(a, b, 0, 0))).item(),
@@ -455,9 +502,8 @@ def bootstrap_interval(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float
 
 
 def _scores_and_draws(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    count = int(torch.randint(20, 40, (1,), generator=generator))
+    count, rounds = sizes(generator, (20, 39), (150, 249))
     scores = torch.rand(count, generator=generator) ** 3
-    rounds = int(torch.randint(150, 250, (1,), generator=generator))
     return scores, torch.randint(count, (rounds, count), generator=generator)
 
 
@@ -479,12 +525,21 @@ BOOTSTRAP_INTERVAL = Exercise(
     name="trust.bootstrap_interval",
     reference=bootstrap_interval,
     cases=_scores_and_draws,
-    tolerance=1e-3,
+    edges=(
+        (torch.tensor([0.4]), torch.zeros(5, 1, dtype=torch.int64)),
+        (positive(4), torch.tensor([[0, 3, 3, 1]])),
+        (normal(3), torch.tensor([[0, 1, 2], [2, 2, 1], [0, 0, 0]])),
+        (-positive(5), torch.arange(50).reshape(10, 5) % 3),
+        (torch.full((4,), 0.5), torch.arange(24).reshape(6, 4) % 4),
+        (normal(4), torch.arange(160).reshape(40, 4) ** 2 % 7 % 4),
+        (torch.zeros(3), torch.zeros(4, 3, dtype=torch.int64)),
+        (9 * normal(70), torch.arange(21000).reshape(300, 70) ** 2 % 71 % 70),
+    ),
     hints=(
         "Each row of draws is a test set as it might have been. What is the mean score on it?",
-        "scores[draws] has the shape (R, n); the mean over its last axis gives R means, and "
+        "`scores[draws]` has the shape (R, n); the mean over its last axis gives R means, and "
         "quantile finds the two that cut off 2.5 % at each end.",
-        "return means.quantile(0.025).item(), means.quantile(___).item()",
+        "`return means.quantile(0.025).item(), means.quantile(___).item()`",
     ),
     mistakes=(
         Mistake(

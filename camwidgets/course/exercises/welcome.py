@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ._draws import order
 from ._engine import Exercise, Mistake
 
 # brightest
@@ -29,11 +30,22 @@ BRIGHTEST = Exercise(
     name="welcome.brightest",
     reference=brightest,
     cases=_heat,
+    edges=(
+        (order(1, 7),),
+        (order(6, 1),),
+        (order(1, 1) - 2,),
+        (order(9, 2),),
+        (order(2, 13) - 40,),
+        (torch.arange(12.0).reshape(3, 4) - 11,),
+        (-torch.arange(12.0).reshape(4, 3),),
+        (order(66, 70) - 99,),
+    ),
     hints=(
-        "heat.argmax() counts the cells one after the other, row by row, from 0.",
+        "`heat.argmax()` counts the cells one after the other, row by row, from 0; `int(...)` "
+        "makes a whole number of it.",
         "How many full rows fit before that cell, and how many cells are left over? The "
-        "number of cells in a row is heat.shape[1]; divmod divides and keeps the rest.",
-        "return divmod(int(heat.argmax()), heat.shape[___])",
+        "number of cells in a row is `heat.shape[1]`; `divmod` divides and keeps the rest.",
+        "`return divmod(int(heat.argmax()), heat.shape[___])`",
     ),
     mistakes=(
         Mistake(
@@ -50,7 +62,7 @@ BRIGHTEST = Exercise(
         ),
         Mistake(
             lambda heat: divmod(int(heat.argmax()), heat.shape[0]),
-            "You divided by the number of rows; a row has heat.shape[1] cells.",
+            "You divided by the number of rows; a row has `heat.shape[1]` cells.",
         ),
         Mistake(
             lambda heat: tuple(i + 1 for i in divmod(int(heat.argmax()), heat.shape[1])),
