@@ -85,10 +85,11 @@ def run(path: Path, folder: Path) -> dict:
     import psutil
     from jupyter_client.manager import AsyncKernelManager
     from nbclient import NotebookClient
-    from nbclient.exceptions import CellExecutionError, DeadKernelError
+    from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
     notebook = nbformat.read(path, as_version=4)
     found = {"missing": confine(), "seconds": [], "problem": "", "imports": 0.0, "peak": 0.0}
+    found["grown"] = []  # cells at which the peak rose by 50 MB or more
     sockets = str(Path(tempfile.gettempdir(), "kernel"))  # files need no network
     kernel = AsyncKernelManager(kernel_name="python3", transport="ipc", ip=sockets)
     place = {"metadata": {"path": str(folder)}}
@@ -112,15 +113,19 @@ def run(path: Path, folder: Path) -> dict:
     with client.setup_kernel():
         try:
             execute(IMPORTS)
-            found["imports"] = peak()
+            found["imports"] = found["peak"] = peak()
             for index, cell in enumerate(cells):
                 if cell.cell_type == "code":
                     start = seconds()
                     client.execute_cell(cell, index)
                     found["seconds"].append((index, seconds() - start))
-            found["peak"] = peak()
+                    before, found["peak"] = found["peak"], peak()
+                    if found["peak"] >= before + 50:
+                        found["grown"].append((index, found["peak"] - before))
         except CellExecutionError as error:
             found["problem"] = f"cell {index}: {error.ename}: {error.evalue}"
+        except CellTimeoutError:
+            found["problem"] = f"cell {index}: no end in an hour"
         except DeadKernelError:
             found["problem"] = f"cell {index}: the kernel died, probably of too little memory"
     return found
@@ -145,6 +150,7 @@ def report(name: str, found: dict) -> str:
     seconds = found["seconds"]
     slow = ", ".join(f"{index}: {s:.1f}" for index, s in seconds if s >= 1)
     quick = sum(s < 1 for _, s in seconds)
+    grown = ", ".join(f"{megabytes:.0f} in cell {index}" for index, megabytes in found["grown"])
     reasons = verdict(found)
     return "\n".join(
         [
@@ -152,7 +158,7 @@ def report(name: str, found: dict) -> str:
             f"  {sum(s for _, s in seconds):.0f} s in {len(seconds)} cells",
             f"  cells by number, seconds: {slow or 'none of 1 s or more'}; {quick} others below 1",
             f"  imports {found['imports']:.0f} MB, peak {found['peak']:.0f} MB, "
-            f"lesson {found['peak'] - found['imports']:.0f} MB",
+            f"lesson {found['peak'] - found['imports']:.0f} MB ({grown or 'little'})",
             *(f"  {reason}" for reason in reasons),
         ]
     )

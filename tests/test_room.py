@@ -15,7 +15,8 @@ sys.path.insert(0, str(ROOT / "binder"))
 import room  # noqa: E402
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits as Linux has them")
-FINE = {"problem": "", "missing": [], "imports": 600.0, "peak": 900.0, "seconds": [(1, 2.0)]}
+FINE = {"problem": "", "missing": [], "imports": 600.0, "peak": 900.0, "seconds": [(1, 2.0)],
+        "grown": [(1, 250.0)]}  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -38,7 +39,7 @@ def test_the_report_names_the_slow_cells() -> None:
     told = room.report("00.ipynb", FINE | {"seconds": [(1, 2.04), (3, 0.4), (9, 30.0)]})
     assert "32 s in 3 cells" in told
     assert "1: 2.0, 9: 30.0; 1 others below 1" in told
-    assert "imports 600 MB, peak 900 MB, lesson 300 MB" in told
+    assert "imports 600 MB, peak 900 MB, lesson 300 MB (250 in cell 1)" in told
 
 
 def notebook(folder: Path, *cells: str) -> Path:
@@ -60,6 +61,7 @@ def test_memory_and_time_are_measured_and_nothing_gets_out(tmp_path: Path) -> No
     assert 380 < found["peak"] - found["imports"] < 600
     assert [index for index, _ in found["seconds"]] == [0, 1, 2]
     assert found["seconds"][1][1] > 0.1
+    assert [index for index, _ in found["grown"]] == [0]
     assert "one CPU" not in found["missing"]
     assert "a limit to the memory" not in found["missing"]
     if room.without_network():
