@@ -12,6 +12,8 @@ import ipywidgets
 import numpy as np
 import pytest
 import torch
+from camwidgets.explorer.old_atlas import Atlas
+from camwidgets.explorer.view import View, colour_tables
 from torch import nn
 
 import camwidgets as cw
@@ -19,8 +21,6 @@ from camwidgets.explorer import explorer as explorer_module
 from camwidgets.explorer import export
 from camwidgets.explorer import old_atlas as atlas_module
 from camwidgets.explorer.inputs import prepare
-from camwidgets.explorer.old_atlas import Atlas
-from camwidgets.explorer.view import View, colour_tables
 
 
 class Gap(nn.Module):

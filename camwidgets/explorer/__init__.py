@@ -1,11 +1,12 @@
 """The Explorer: every map of some images, moved through at the speed of a slider.
 
-`inputs` turns pictures into what the model sees, `atlas` computes the maps, `view` (Python,
-JavaScript, CSS) shows them, `explorer` joins them with sliders, `export` writes files.
+`inputs` turns pictures into what the model sees, `atlas` computes the maps, `filler` in the
+background, `widget` holds the choices and sends what the browser draws from, `front` (JavaScript,
+bundled into explorer.js) draws it, `display` does its arithmetic in Python, `export` writes files.
 """
 
 from __future__ import annotations
 
-from .explorer import Explorer
+from .widget import Explorer
 
 __all__ = ["Explorer"]

@@ -1,4 +1,4 @@
-"""Files: the present picture as PNG, the whole Explorer as one HTML page that works alone."""
+"""What leaves an Explorer: the present picture as PNG, the code that gives it, one HTML file."""
 
 from __future__ import annotations
 
@@ -6,120 +6,265 @@ import base64
 import html
 import io
 import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import matplotlib
 import numpy as np
-import torch
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Normalize
-from matplotlib.figure import Figure
+from PIL import Image, ImageDraw, ImageFont
 
-from ..maps import upsample
-from ..pictures import overlay
-from .view import COLORMAPS, View
+from .atlas import Atlas, Part
+from .display import (
+    TWO_SIDED,
+    Look,
+    Which,
+    box,
+    caption,
+    field,
+    keys,
+    limit,
+    number,
+    painted,
+    table,
+)
+
+SIDE = 448
+"""pixels of a picture's longer side, at least"""
+INK, QUIET, PAPER = (31, 35, 40), (91, 99, 107), (255, 255, 255)
 
 
-def caption(
+@dataclass(frozen=True)
+class Still:
+    """A picture without a browser."""
+
+    png: bytes
+    caption: str
+
+
+def still(
+    atlas: Atlas,
+    which: Which,
+    look: Look,
     *,
-    method: str,
-    layer: str,
-    name: str,
-    score: float,
-    score_name: str,
-    heat: np.ndarray,
-    size: tuple[int, int],
+    scale: str,
+    outline: bool,
+    offer: dict[str, Any],
+    model: str,
+) -> Still:
+    """The picture under its map, with outline, colour bar and caption."""
+    name = offer["models"][which.m]
+    picture, *mask = atlas.part(f"picture/{which.i}").raw()
+    heat = field(atlas.part, which)
+    top = limit(atlas.part, which, scale, offer["layers"][name])
+    bar = look.threshold * top
+    line = caption(
+        model=model,
+        method=which.method,
+        layer=which.layer,
+        name=offer["names"][name][which.c],
+        score=score(atlas, which),
+        score_name=offer["scoreName"][name],
+        heat=heat,
+        mask=mask[0] if mask else None,
+        bar=0 if heat.planes is not None else bar,
+    )
+    pixels = painted(picture, heat, top, look)
+    frame = box(heat.values, bar) if bar > 0 and heat.planes is None else None
+    colours = (
+        None if heat.planes is not None else table(TWO_SIDED if heat.signed else look.colormap)
+    )
+    edge = mask[0].astype(bool) if mask and outline else None
+    words = plain_words(line, which.c)
+    return Still(_png(pixels, edge, frame, colours, top, heat.signed, words), line)
+
+
+def score(atlas: Atlas, which: Which) -> float:
+    """The score of a class of a picture."""
+    header = atlas.part(f"scores/{which.m}/{which.i}").header
+    if which.c in header["classes"]:
+        return header["scores"][header["classes"].index(which.c)]
+    return atlas.part(keys(which)[-1]).header["score"]
+
+
+def _png(
+    pixels: np.ndarray,
     mask: np.ndarray | None,
-) -> str:
-    """What the picture shows, in a line; view.js writes the same one."""
-    layered = method.endswith("Grad-CAM")
-    score_only = name == score_name
-    parts = [method, layer if layered else "", "" if score_only else name]
-    parts.append(f"{score_name} {_number(score)}")
-    if not heat.max() > 0:
-        where = "at this layer " if layered else "in the last map " if method == "CAM" else ""
-        what = "output" if score_only else "class"
-        parts.append(f"blank: nothing {where}speaks for this {what}")
-    else:
-        full = upsample(torch.from_numpy(heat), size).numpy()
-        y, x = np.unravel_index(full.argmax(), full.shape)
-        parts.append(f"hottest {_number(float(full[y, x]))} at ({x}, {y})")
-        if mask is not None and mask.any():
-            share = 100 * full[mask].sum() / full.sum()
-            parts.append(f"{share:.0f} % of the heat inside the outline")
-    return " · ".join(filter(None, parts))
-
-
-def _number(x: float) -> str:
-    """Three significant digits, as in view.js."""
-    if x != 0 and (abs(x) < 1e-3 or abs(x) >= 1e5):
-        digits, power = f"{x:.2e}".split("e")
-        return f"{digits}e{int(power):+d}"
-    return np.format_float_positional(float(f"{x:.3g}"), trim="-")
-
-
-def png(
-    picture: np.ndarray,
-    heat: np.ndarray,
-    mask: np.ndarray | None,
-    alpha: float,
-    colormap: str,
+    frame: tuple[int, int, int, int] | None,
+    colours: np.ndarray | None,
+    top: float,
+    signed: bool,
     line: str,
 ) -> bytes:
-    """The overlay with its scale and its caption.
-
-    Drawn without pyplot, which belongs to the notebook's own thread.
-    """
-    height, width = picture.shape[:2]
-    figure = Figure((5.2, 4.6 * min(height / width, 1.6) + 0.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
-    axes.imshow(overlay(picture, heat, alpha, colormap, opacity="constant"))
-    axes.axis("off")
-    if mask is not None and mask.any() and not mask.all():
-        axes.contour(mask, [0.5], colors="black", linewidths=2.5)
-        axes.contour(mask, [0.5], colors="white", linewidths=1)
-    peak = float(heat.max())
-    scale = ScalarMappable(Normalize(0, peak if peak > 0 else 1), colormap)
-    bar = figure.colorbar(scale, ax=axes, fraction=0.04, pad=0.02)
-    bar.outline.set_visible(False)
-    bar.ax.tick_params(labelsize=8)
-    figure.supxlabel(line, fontsize=8, wrap=True)
+    height, width = pixels.shape[:2]
+    zoom = max(1, -(-SIDE // max(height, width)))
+    W, H = zoom * width, zoom * height
+    font = _font(13)
+    rows = _wrapped(line, font, W + 70)
+    page = Image.new("RGB", (W + 90, H + 28 + 18 * len(rows)), PAPER)
+    page.paste(Image.fromarray(pixels).resize((W, H), Image.Resampling.BICUBIC), (10, 10))
+    draw = ImageDraw.Draw(page)
+    for a, b in _edges(mask):
+        _line(draw, [(10 + zoom * x, 10 + zoom * y) for x, y in (a, b)])
+    if frame is not None:
+        left, upper, right, lower = (10 + zoom * edge for edge in frame)
+        corners = [(left, upper), (right, upper), (right, lower), (left, lower), (left, upper)]
+        _line(draw, corners)
+    if colours is None:
+        colours = np.repeat(np.arange(256, dtype=np.uint8)[:, None], 3, axis=1)
+    strip = Image.fromarray(np.ascontiguousarray(colours[::-1, None])).resize((12, H))
+    page.paste(strip, (W + 18, 10))
+    ends = (top, 0, -top) if signed else (top, top / 2, 0)
+    for place, value in zip((0, 0.5, 1), ends, strict=True):
+        if top > 0 or value == 0:
+            y = 10 + place * (H - 13)
+            draw.text((W + 35, y), number(value), fill=QUIET, font=_font(11))
+    for k, row in enumerate(rows):
+        draw.text((10, H + 18 + 18 * k), row, fill=INK, font=font)
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=100)
+    page.save(out, "PNG")
     return out.getvalue()
 
 
-def write_html(path: str | Path, view: View, choice: dict[str, Any], title: str) -> Path:
-    """One page: the view's own module and style, its data, and plain controls.
+def _line(draw: ImageDraw.ImageDraw, points: list[tuple[int, int]]) -> None:
+    draw.line(points, fill=(0, 0, 0), width=4)
+    draw.line(points, fill=(255, 255, 255), width=2)
 
-    Args:
-        path: where to write it.
-        view: what holds the pages of the atlas.
-        choice: the view's traits that say which picture to begin with.
-        title: of the page.
-    """
-    state = {"info": view.info, "labels": [], "message": "", **choice}
-    pages = [getattr(view, f"page_{k}") for k in range(view.info["images"])]
-    data = {
-        "state": state,
-        "pages": [base64.b64encode(page).decode() for page in pages],
-        "colormaps": COLORMAPS,
+
+def _edges(mask: np.ndarray | None) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+    """The border of a mask along the pixels' edges."""
+    if mask is None:
+        return
+    padded = np.pad(mask, 1)
+    for y, x in np.argwhere(padded[1:, 1:-1] != padded[:-1, 1:-1]).tolist():
+        yield (x, y), (x + 1, y)
+    for y, x in np.argwhere(padded[1:-1, 1:] != padded[1:-1, :-1]).tolist():
+        yield (x, y), (x, y + 1)
+
+
+@lru_cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    return ImageFont.truetype(
+        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
+    )
+
+
+def plain_words(line: str, c: int) -> str:
+    """The caption with what the font can draw: other names become their class's number."""
+    missing = bytes(_font(13).getmask("\U0010fffe"))
+    parts = line.split(" · ")
+    drawn = [all(bytes(_font(13).getmask(s)) != missing for s in part) for part in parts]
+    return " · ".join(part if ok else f"class {c}" for part, ok in zip(parts, drawn, strict=True))
+
+
+def _wrapped(line: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
+    rows = [""]
+    for part in line.split(" "):
+        longer = f"{rows[-1]} {part}".strip()
+        if font.getlength(longer) <= width or not rows[-1]:
+            rows[-1] = longer
+        else:
+            rows.append(part)
+    return rows
+
+
+# -- code -----------------------------------------------------------------------------------------
+
+
+def call(*, model: bool, **given: Any) -> str:
+    """How the Explorer was made: arguments that were given are taken to be variables."""
+    words = ["models" if model else "model", "images"]
+    for name, value in given.items():
+        if value is None:
+            continue
+        short = isinstance(value, str) or (
+            isinstance(value, Sequence) and value and all(isinstance(v, str) for v in value)
+        )
+        if name == "class_names":
+            words.append(name)
+        else:
+            words.append(f"{name}={value!r}" if short else f"{name}={name}")
+    return f"cw.Explorer({', '.join(words)}"
+
+
+PLAIN = {
+    "alpha": 0.5,
+    "colormap": "inferno",
+    "opacity": "heat",
+    "scale": "own",
+    "signed": False,
+    "threshold": 0.0,
+    "outline": True,
+    "view": "one",
+    "other": {},
+}
+
+
+def code(start: str, state: dict[str, Any], first: dict[str, Any]) -> str:
+    """The shortest call that gives this state; front/code.js writes the same one."""
+    usual = {**PLAIN, **first}
+    changed = [f"{key}={value!r}" for key, value in state.items() if value != usual[key]]
+    return f"{', '.join([start, *changed])})"
+
+
+# -- one file -------------------------------------------------------------------------------------
+
+
+def every_part(atlas: Atlas, offer: dict[str, Any], extras: Sequence[int]) -> Iterator[Part]:
+    """All that a page without a kernel can show; what fails is there with its sentence."""
+    wanted = []
+    for i in range(offer["images"]):
+        wanted.append(f"picture/{i}")
+        for m, name in enumerate(offer["models"]):
+            scores = f"scores/{m}/{i}"
+            wanted.append(scores)
+            classes = [*atlas.part(scores).header["classes"], *extras]
+            for c in (c for c in classes if c < offer["classes"][name]):
+                for method in offer["methods"][name]:
+                    wanted += keys(Which(m, i, c, "", method))
+    for key in dict.fromkeys(wanted):
+        try:
+            yield atlas.part(key)
+        except ValueError as error:
+            yield Part(key, {"key": key, "error": str(error)})
+
+
+def write_html(path: str | Path, explorer: Any, atlas: Atlas, title: str) -> Path:
+    """One page: the Explorer's own front end, its state, and a model without a kernel."""
+    offer = explorer.offer
+    parts = list(every_part(atlas, offer, explorer.extras))
+    state = {
+        **explorer.state(),
+        "uid": explorer.uid,
+        "offer": offer,
+        "extras": explorer.extras,
+        "message": "",
+        "progress": [0, 0],
+        "kernel": False,
     }
-    parts = {
+    data = {"state": state, "parts": [base64.b64encode(part.pack()).decode() for part in parts]}
+    texts = {
         "title": html.escape(title),
-        "style": view._css,
+        "legend": LEGEND,
+        "style": explorer._css,
         "data": json.dumps(data).replace("<", "\\u003c"),
-        "module": view._esm,
+        "module": explorer._esm.replace("</script", "<\\/script"),
     }
     text = PAGE
-    for name, part in parts.items():
+    for name, part in texts.items():
         text = text.replace(f"[[{name}]]", part)
     path = Path(path)
     path.write_text(text, encoding="utf-8")
     return path
 
+
+LEGEND = (
+    "A map says how much each place of the picture speaks for the chosen class at the chosen "
+    "layer of the network: the hotter the colour, the more. It shows where the network found its "
+    "reasons, not whether they are good ones, and not where the object ends."
+)
 
 PAGE = """<!doctype html>
 <html lang="en">
@@ -128,77 +273,24 @@ PAGE = """<!doctype html>
 <title>[[title]]</title>
 <style>
 :root { color-scheme: light dark; }
-body { margin: 2rem auto; max-width: 48rem; padding: 0 1rem; }
-.cw-controls { font: 13px/1.4 system-ui, sans-serif; }
-.cw-controls label { display: grid; grid-template-columns: 3.6rem minmax(4rem, 1fr) auto;
-  gap: 0.6rem; align-items: center; min-height: 2rem; }
-.cw-controls input { accent-color: light-dark(#1976d2, #64b5f6); min-width: 0; }
-.cw-controls select { grid-column: 2 / -1; font: inherit; padding: 0.15rem; }
-.cw-controls output:empty { display: none; }
-.cw-controls output { min-width: 4.5em; text-align: right; }
+body {
+  margin: 0 auto; max-width: 52rem; padding: 1.5rem 1rem; background: light-dark(#fff, #17191c);
+  color: light-dark(#1f2328, #e6e8ea); font: 14px/1.5 system-ui, sans-serif;
+}
+h1 { margin: 0 0 1rem; font-size: 1rem; font-weight: 600; }
+footer { margin-top: 1.5rem; max-width: 44rem; color: light-dark(#59616a, #a8adb3); }
 [[style]]
 </style>
-<main class="cw-explorer">
-<div id="view"></div>
-<div class="cw-controls"><div id="where"></div><div id="how"></div></div>
+<main>
+<h1>[[title]]</h1>
+<div id="explorer"></div>
+<footer>[[legend]]</footer>
 </main>
 <script type="application/json" id="data">[[data]]</script>
 <script type="module">
 [[module]]
-
-const data = JSON.parse(document.getElementById("data").textContent);
-
-/* As much of a widget model as `render` needs. */
-class Model extends EventTarget {
-  values = { ...data.state };
-  get(key) { return this.values[key]; }
-  set(key, value) {
-    if (this.values[key] === value) return;
-    this.values[key] = value;
-    this.dispatchEvent(new Event(`change:${key}`));
-  }
-  on(event, action) { this.addEventListener(event, action); }
-  off(event, action) { this.removeEventListener(event, action); }
-  save_changes() {}
-}
-
-const model = new Model();
-data.pages.forEach((page, k) => (model.values[`page_${k}`] = new DataView(decode(page).buffer)));
-
-const { info } = data.state;
-const namesOfClasses = () => {
-  const page = unpack(model.get(`page_${model.get("image")}`));
-  return [...page.top, ...info.extras].map((id) => info.names[id]);
-};
-
-/** A labelled slider or menu over a list of names, linked to one of the model's numbers. */
-function control(place, key, label, names, { slider = true, unit = 1 } = {}) {
-  if (names().length < 2) return;
-  const input = slider ? make("input", "", { type: "range", min: 0 }) : make("select");
-  const value = make("output");
-  const show = () => {
-    const list = names();
-    if (slider) input.max = list.length - 1;
-    else if (!input.length) list.forEach((name, k) => input.add(new Option(name, k)));
-    const at = Math.round(model.get(key) / unit);
-    input.value = at;
-    input.setAttribute("aria-valuetext", list[at]);
-    if (slider) value.textContent = list[at];
-  };
-  input.addEventListener("input", () => model.set(key, Number(input.value) * unit));
-  [`change:${key}`, "change:image"].forEach((event) => model.on(event, show));
-  document.getElementById(place).append(make("label", "", {}, label, input, value));
-  show();
-}
-
-const shares = Array.from({ length: 21 }, (_, k) => (k / 20).toFixed(2));
-control("where", "layer", "layer", () => info.layers);
-control("where", "rank", "class", namesOfClasses);
-control("where", "image", "image", () => data.pages.map((_, k) => String(k)));
-control("how", "method", "method", () => info.methods, { slider: false });
-control("how", "alpha", "alpha", () => shares, { unit: 0.05 });
-control("how", "colormap", "colours", () => data.colormaps, { slider: false });
-render({ model, el: document.getElementById("view") });
+openFile(JSON.parse(document.getElementById("data").textContent),
+  document.getElementById("explorer"));
 </script>
 </html>
 """

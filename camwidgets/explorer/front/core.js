@@ -1,6 +1,7 @@
 /* What all views of one Explorer share: the parts that have arrived, and a choice that is always
  * one that exists. */
-import { Heats } from "./heat.js";
+import { Heats, keysOf } from "./heat.js";
+import { decode } from "./paint.js";
 import { Store, unpack } from "./parts.js";
 
 const LISTS = {
@@ -68,6 +69,7 @@ export class Core {
   heats = new Heats(this.store);
   listeners = new Set();
   answers = new Set();
+  tables = new Map();
   received = 0;
 
   constructor(model) {
@@ -93,11 +95,9 @@ export class Core {
   /** Unpack the parts that are new. */
   take() {
     const before = this.received;
-    for (;;) {
-      const data = this.model.get(`part_${this.received}`);
-      if (!data) break;
-      this.store.add(unpack(data));
-      this.received += 1;
+    const sent = this.model.get("sent") ?? 0;
+    for (; this.received < sent; this.received++) {
+      this.store.add(unpack(this.model.get(`part_${this.received}`)));
     }
     if (this.received > before) {
       this.settleClass();
@@ -182,12 +182,36 @@ export class Core {
     return { ...choice, ...settled(this.offer, choice) };
   }
 
+  /** Ask for what a map is made of and is not there; once, until something else is missing. */
+  want(which) {
+    const { m, i } = which;
+    const keys = [`picture/${i}`, `scores/${m}/${i}`, ...keysOf(which)];
+    const missing = keys.filter((key) => !this.store.get(key));
+    if (!missing.length || this.wanted === missing.join()) return;
+    this.wanted = missing.join();
+    clearTimeout(this.wanting);
+    this.wanting = setTimeout(() => {
+      const still = missing.filter((key) => !this.store.get(key));
+      if (still.length) this.send({ want: still });
+    }, 250);
+  }
+
+  /** A colour table as bytes. */
+  table(text) {
+    if (!this.tables.has(text)) this.tables.set(text, decode(text));
+    return this.tables.get(text);
+  }
+
   answered(content, buffers = []) {
     for (const answer of this.answers) answer(content, buffers);
   }
 
   send(content, buffers = []) {
-    this.model.send(content, undefined, buffers);
+    try {
+      this.model.send(content, undefined, buffers);
+    } catch {
+      // no kernel: whoever waits says so
+    }
   }
 }
 

@@ -57,7 +57,7 @@ function paintPlanes(out, rgb, { planes, values }, limit, { alpha, threshold }) 
 function paintPicture(out, rgb, field, { table, alpha, opacity, threshold }) {
   const cover = field && opacity === "constant" && !(threshold > 0) ? alpha : 0;
   const colour = field?.signed ? 3 * 128 : 0;
-  for (let k = 0, from = 0, to = 0; from < rgb.length; k++, from += 3, to += 4) {
+  for (let from = 0, to = 0; from < rgb.length; from += 3, to += 4) {
     for (let c = 0; c < 3; c++) {
       out[to + c] = (1 - cover) * rgb[from + c] + cover * (table?.[colour + c] ?? 0);
     }

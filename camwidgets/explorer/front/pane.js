@@ -66,11 +66,20 @@ export class Pane {
     const bar = state.look.threshold * state.limit;
     if (before?.field !== state.field || this.bar !== bar) {
       const found = state.field && !state.field.planes && bar > 0 ? box(state.field, bar) : null;
-      draw(this.boxes, found ? rectanglePath(found) : "");
+      this.boxPath = found ? rectanglePath(found) : "";
+      draw(this.boxes, this.boxPath);
       this.bar = bar;
     }
     if (before?.field !== state.field) this.read();
     this.drawScale(state);
+  }
+
+  /** Let another image of the same size show on the right of a share of the width. */
+  wipe(image, share) {
+    const [H, W] = this.shown.size;
+    const from = Math.round(share * W);
+    const pen = this.canvas.getContext("2d");
+    if (from < W) pen.putImageData(image, 0, 0, from, 0, W - from, H);
   }
 
   drawScale({ field, limit, look }) {
@@ -206,8 +215,7 @@ function draw(paths, d) {
   for (const path of paths) if (path.getAttribute("d") !== d) path.setAttribute("d", d);
 }
 
-const rectanglePath = ([left, top, right, bottom]) =>
-  `M${left} ${top}H${right}V${bottom}H${left}Z`;
+const rectanglePath = ([left, top, right, bottom]) => `M${left} ${top}H${right}V${bottom}H${left}Z`;
 
 const distance = (a, b) => Math.max(Math.abs(a[0] - b[0]), Math.abs(a[1] - b[1]));
 

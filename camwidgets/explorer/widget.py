@@ -1,0 +1,493 @@
+"""The Explorer: one widget, whose choices are traits and whose picture is drawn in the browser."""
+
+from __future__ import annotations
+
+import base64
+import html
+import time
+import uuid
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from threading import Lock, Thread, get_ident
+from typing import Any
+
+import anywidget
+import numpy as np
+import traitlets
+from IPython.display import display
+from torch import nn
+
+from . import export
+from .atlas import Atlas, Part
+from .display import COLORMAPS, GUIDED, MINUS, TWO_SIDED, Look, Which, keys, table
+from .filler import Filler
+from .inputs import Preprocess, prepare
+
+HERE = Path(__file__).parent
+VIEWS = ("one", "compare", "overview", "ask")
+LISTS = {"colormap": COLORMAPS, "opacity": ("heat", "constant"), "scale": ("own", "all")}
+LISTS["view"] = VIEWS
+BUILT_IN = ("Grad-CAM", "CAM", *GUIDED)
+
+
+class Refused(ValueError, traitlets.TraitError):
+    """A choice that does not exist; everything stays as it was."""
+
+
+def _choice(trait: traitlets.TraitType) -> traitlets.TraitType:
+    """A trait that the page and Python share; what the page sends is not sent back to it."""
+    return trait.tag(sync=True, echo_update=False, choice=True)
+
+
+def _told(trait: traitlets.TraitType) -> traitlets.TraitType:
+    """A trait by which Python tells the page something."""
+    return trait.tag(sync=True, echo_update=False)
+
+
+class Explorer(anywidget.AnyWidget):
+    """Move through every map of some images: layer, class, method, image, at a slider's speed.
+
+    Maps are computed on a private copy of the model, the first at once, the rest in the
+    background, and answered in the browser from then on, whether the kernel is busy or gone.
+    Shown is what the model sees: the preprocessed image with its normalisation undone. Of a model
+    with more than 20 classes the ten highest of each image are offered; `explorer.target = 99`
+    adds any other.
+
+    Args:
+        model: a CNN that gives scores (N, K), or one value per image, (N,); left untouched. Or
+            several, {"name": model, …}: a model slider.
+        images: what people look at: uint8 (H, W, 3) RGB or (H, W) gray arrays, one or many.
+        class_names: one name per score; a list, {index: name} or {name: index}.
+        layers: names (or modules) to offer; None chooses those at which a step is complete.
+        preprocess: one image → the model's float tensor (C, H, W); None divides by 255. Where it
+            does not take an array, it is given a PIL image, as torchvision's transforms expect.
+        masks: the true region of each image, bool (H, W), or None for an image without one.
+        labels: the true class of each image, as a number, or None.
+        methods: some of "Grad-CAM", "CAM", "guided backprop", "guided Grad-CAM"; None offers all
+            that suit the model. {"mine": f} adds a method of one's own beside them, with its
+            difference to Grad-CAM: `f(model, image, layer, target)` gives a map (h, w).
+        activation: what the bars show of the scores: "softmax", "sigmoid" or "none"; None goes by
+            the model's ending.
+        **state: choices to begin with, as `state()` gives them: `layer="blocks.2"`, `alpha=0.3`, …
+
+    Attributes:
+        model_name, image_index, layer, target, method: the map that is shown.
+        alpha, colormap, opacity ("heat": it follows the map; "constant"), scale ("own" or "all"
+            maps of the picture), signed (both signs), threshold (share of the scale below which
+            nothing shows), outline: how it is shown.
+        view, other: "one", "compare" (with the choices in `other`), "overview" or "ask".
+
+    Raises:
+        TypeError, ValueError: what does not fit, in a sentence.
+    """
+
+    _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
+    _css = (HERE / "front" / "explorer.css").read_text(encoding="utf-8")
+
+    model_name = _choice(traitlets.Unicode())
+    image_index = _choice(traitlets.Int(0))
+    layer = _choice(traitlets.Unicode())
+    target = _choice(traitlets.Int(0))
+    method = _choice(traitlets.Unicode())
+    alpha = _choice(traitlets.Float(0.5))
+    colormap = _choice(traitlets.Unicode("inferno"))
+    opacity = _choice(traitlets.Unicode("heat"))
+    scale = _choice(traitlets.Unicode("own"))
+    signed = _choice(traitlets.Bool(False))
+    threshold = _choice(traitlets.Float(0.0))
+    outline = _choice(traitlets.Bool(True))
+    view = _choice(traitlets.Unicode("one"))
+    other = _choice(traitlets.Dict())
+
+    uid = _told(traitlets.Unicode())
+    offer = _told(traitlets.Dict())
+    extras = _told(traitlets.List(traitlets.Int()))
+    progress = _told(traitlets.List(traitlets.Int(), [0, 0]))
+    message = _told(traitlets.Unicode())
+
+    def __init__(
+        self,
+        model: nn.Module | Mapping[str, nn.Module],
+        images: Any,
+        class_names: Any = None,
+        *,
+        layers: Sequence[str | nn.Module] | None = None,
+        preprocess: Preprocess | None = None,
+        masks: Sequence[np.ndarray | None] | None = None,
+        labels: Sequence[int | None] | None = None,
+        methods: Sequence[str] | Mapping[str, Any] | None = None,
+        activation: str | None = None,
+        **state: Any,
+    ) -> None:
+        self._open = False
+        self._sending = Lock()
+        self._sent: list[str] = []
+        self._progressed_at = 0.0
+        self._page_thread = 0
+        unknown = [name for name in state if name not in self._choices()]
+        if unknown:
+            raise TypeError(
+                f"An Explorer has no {unknown[0]!r}; besides its arguments it takes the choices "
+                f"{', '.join(self._choices())}."
+            )
+        models = dict(model) if isinstance(model, Mapping) else {type(model).__name__: model}
+        if not models:
+            raise ValueError("model is empty: give at least one model.")
+        inputs = prepare(images, preprocess, masks)
+        self._atlas = Atlas(
+            {str(name): each for name, each in models.items()},
+            inputs,
+            layers=layers,
+            methods=methods,
+            activation=activation,
+            class_names=class_names,
+            labels=labels,
+        )
+        self._several = isinstance(model, Mapping)
+        self._call = export.call(
+            model=isinstance(model, Mapping),
+            class_names=class_names,
+            layers=layers,
+            preprocess=preprocess,
+            masks=masks,
+            labels=labels,
+            methods=methods,
+            activation=activation,
+        )
+        offer = self._offered()
+        self._first = self._begin(offer, state)
+        try:
+            super().__init__(uid=uuid.uuid4().hex, offer=offer, **{**self._first, **state})
+        except Exception:
+            self.layout.close()
+            self._atlas.close()
+            raise
+        self.on_msg(self._heard)
+        self.observe(self._look, [*self._choices()])
+        self._open = True
+        self._filler = Filler(self._atlas, self._deliver, self._progressed)
+        for key in self._sent:
+            self._filler.delivered(key)
+        self._look_at()
+
+    # -- what is offered, and where to begin ------------------------------------------------------
+
+    @classmethod
+    def _choices(cls) -> list[str]:
+        return list(cls.class_trait_names(choice=True))
+
+    def _offered(self) -> dict[str, Any]:
+        """The atlas's offer, the differences to a user's own methods, and the colour tables."""
+        offer = dict(self._atlas.offer)
+        offer["methods"] = {
+            name: [
+                *methods,
+                *(f"{own}{MINUS}" for own in methods if own not in BUILT_IN),
+            ]
+            if "Grad-CAM" in methods
+            else list(methods)
+            for name, methods in offer["methods"].items()
+        }
+        tables = {name: table(name).tobytes() for name in (*COLORMAPS, TWO_SIDED)}
+        offer["tables"] = {name: base64.b64encode(t).decode() for name, t in tables.items()}
+        offer["colormaps"] = list(COLORMAPS)
+        offer["call"] = self._call
+        return offer
+
+    def _begin(self, offer: dict[str, Any], state: dict[str, Any]) -> dict[str, Any]:
+        """The first choice: the last layer, the first method, the picture's top class."""
+        name = state.get("model_name", offer["models"][0])
+        index = state.get("image_index", 0)
+        if name not in offer["models"]:
+            raise ValueError(_no_such("model_name", name, offer["models"]))
+        if not isinstance(index, int) or not 0 <= index < offer["images"]:
+            raise ValueError(_out_of("image_index", index, "images", offer["images"]))
+        m = offer["models"].index(name)
+        scores = self._fetch(f"scores/{m}/{index}")
+        best = scores.header["classes"][int(np.argmax(scores.header["scores"]))]
+        first = {
+            "model_name": name,
+            "image_index": index,
+            "layer": offer["layers"][name][-1],
+            "target": best,
+            "method": offer["methods"][name][0],
+        }
+        offer["first"] = dict(first)
+        chosen = {**first, **{key: state[key] for key in first if key in state}}
+        known = (
+            chosen["method"] in offer["methods"][name]
+            and isinstance(chosen["target"], int)
+            and 0 <= chosen["target"] < offer["classes"][name]
+        )
+        which = Which(
+            m, index, chosen["target"] if known else best, chosen["layer"], chosen["method"]
+        )
+        for key in [f"picture/{index}", *(keys(which) if known else [])]:
+            self._fetch(key)
+        return first
+
+    def _fetch(self, key: str) -> Part:
+        """A part of the atlas, and a note that the page gets it with its first state."""
+        part = self._atlas.part(key)
+        if key not in self._sent:
+            self._sent.append(key)
+        return part
+
+    # -- what is sent -----------------------------------------------------------------------------
+
+    def get_state(self, key: Any = None, drop_defaults: bool = False) -> dict[str, Any]:
+        """The traits; as a whole also every part that was sent and is still there."""
+        state = super().get_state(key, drop_defaults)
+        if key is None:
+            with self._sending:
+                parts = [self._atlas.have(name) for name in self._sent]
+            state |= {f"part_{k}": part.pack() for k, part in enumerate(parts) if part is not None}
+            state["sent"] = len(parts)
+        return state
+
+    def _deliver(self, part: Part) -> None:
+        """Send a part to the page, once."""
+        with self._sending:
+            if not self._open:
+                return
+            k = len(self._sent)
+            self._sent.append(part.key)
+            content = {"method": "update", "state": {"sent": k + 1}}
+            self._send(content | {"buffer_paths": [[f"part_{k}"]]}, [part.pack()])
+        self._filler.delivered(part.key)
+
+    def _progressed(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._open and (done == total or now - self._progressed_at > 0.5):
+            self._progressed_at = now
+            self.progress = [done, total]
+
+    # -- what is heard ----------------------------------------------------------------------------
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Choices from the page; one that does not exist is answered with those that hold."""
+        self._page_thread = get_ident()
+        try:
+            super().set_state(sync_data)
+        except traitlets.TraitError as error:
+            self.message = str(error)
+            self.send_state(self._choices())
+        finally:
+            self._page_thread = 0
+
+    def _heard(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
+        """The page wants parts, or asks about a painted picture: answered on a thread."""
+        if isinstance(content, dict) and ("want" in content or "ask" in content):
+            Thread(target=self._answer, args=(content, list(buffers)), daemon=True).start()
+
+    def _answer(self, content: dict[str, Any], buffers: list[Any]) -> None:
+        for key in content.get("want", []):
+            try:
+                part = self._atlas.part(str(key))
+            except Exception as error:
+                part = Part(str(key), {"key": str(key), "error": _sentence(error)})
+            self._deliver(part)
+        if "ask" in content:
+            answer: dict[str, Any] = {"answer": content["ask"]}
+            try:
+                parts = self._asked(content, buffers)
+            except Exception as error:
+                parts = []
+                answer["error"] = _sentence(error)
+            if self._open:
+                self.send(answer, [part.pack() for part in parts])
+
+    def _asked(self, content: dict[str, Any], buffers: list[Any]) -> list[Part]:
+        m, i = int(content["model"]), int(content["image"])
+        if not (0 <= m < len(self.offer["models"]) and 0 <= i < self.offer["images"]):
+            raise ValueError("There is no such model or picture.")
+        height, width = self._atlas.part(f"picture/{i}").header["size"]
+        data = np.frombuffer(buffers[0] if buffers else b"", np.uint8)
+        if data.size != height * width * 3:
+            raise ValueError(f"The painted picture must hold {height} × {width} RGB pixels.")
+        return self._atlas.ask(m, i, data.reshape(height, width, 3))
+
+    # -- choices ----------------------------------------------------------------------------------
+
+    @traitlets.validate("colormap", "opacity", "scale", "view")
+    def _one_of(self, proposal: Any) -> str:
+        name = proposal.trait.name
+        if proposal.value not in LISTS[name]:
+            raise Refused(_no_such(name, proposal.value, LISTS[name]))
+        return proposal.value
+
+    @traitlets.validate("model_name")
+    def _a_model(self, proposal: Any) -> str:
+        if proposal.value not in self.offer["models"]:
+            raise Refused(_no_such("model_name", proposal.value, self.offer["models"]))
+        return proposal.value
+
+    @traitlets.validate("layer", "method")
+    def _known(self, proposal: Any) -> str:
+        name = proposal.trait.name
+        known = self.offer[f"{name}s"][self.model_name]
+        if proposal.value not in known:
+            note = self.offer["note"] if name == "method" else ""
+            raise Refused(f"{_no_such(name, proposal.value, known)} {note}".strip())
+        return proposal.value
+
+    @traitlets.validate("target")
+    def _a_class(self, proposal: Any) -> int:
+        count = self.offer["classes"][self.model_name]
+        if not 0 <= proposal.value < count:
+            raise Refused(_out_of("target", proposal.value, "classes", count))
+        return proposal.value
+
+    @traitlets.validate("image_index")
+    def _an_image(self, proposal: Any) -> int:
+        if not 0 <= proposal.value < self.offer["images"]:
+            raise Refused(_out_of("image_index", proposal.value, "images", self.offer["images"]))
+        return proposal.value
+
+    @traitlets.validate("alpha", "threshold")
+    def _a_share(self, proposal: Any) -> float:
+        if not 0 <= proposal.value <= 1:
+            raise Refused(f"{proposal.trait.name} must lie between 0 and 1, not {proposal.value}.")
+        return proposal.value
+
+    @traitlets.validate("other")
+    def _a_second_choice(self, proposal: Any) -> dict[str, Any]:
+        known = ("model_name", "layer", "target", "method")
+        unknown = [key for key in proposal.value if key not in known]
+        if unknown:
+            raise Refused(f"other may hold {', '.join(known)}, not {unknown[0]!r}.")
+        return proposal.value
+
+    @traitlets.observe("model_name", "image_index", "target")
+    def _settle(self, change: Any) -> None:
+        """What has to follow a choice made in Python; the page settles its own."""
+        if not self._open or self._page_thread == get_ident():
+            return
+        offer, name = self.offer, self.model_name
+        with self.hold_sync():
+            if change.name == "model_name":
+                if self.layer not in offer["layers"][name]:
+                    self.layer = offer["layers"][name][-1]
+                if self.method not in offer["methods"][name]:
+                    self.method = offer["methods"][name][0]
+                if self.target >= offer["classes"][name]:
+                    self.target = 0
+            if offer["few"][name]:
+                return
+            scores = self._atlas.part(f"scores/{self._m}/{self.image_index}").header
+            if self.target in [*scores["classes"], *self.extras]:
+                return
+            if change.name == "target":
+                self.extras = [*self.extras, self.target]
+            else:
+                self.target = scores["classes"][int(np.argmax(scores["scores"]))]
+
+    def _look(self, change: Any) -> None:
+        self.message = ""
+        if change.name in ("model_name", "image_index", "layer", "target", "method"):
+            self._look_at()
+
+    def _look_at(self) -> None:
+        self._filler.look_at(self._m, self.image_index, self.target, self.layer, self.method)
+
+    @property
+    def _m(self) -> int:
+        return self.offer["models"].index(self.model_name)
+
+    def state(self) -> dict[str, Any]:
+        """The present choices, to be given back as keyword arguments: `Explorer(…, **state)`."""
+        return {name: getattr(self, name) for name in self._choices()}
+
+    # -- what leaves ------------------------------------------------------------------------------
+
+    def to_html(self, path: str | Path, title: str | None = None) -> Path:
+        """Write one HTML file that works alone: no kernel, no network, the same pixels.
+
+        Args:
+            path: where to.
+            title: the page's; None names the models.
+        """
+        title = title or f"What {' and '.join(self.offer['models'])} looks at"
+        return export.write_html(path, self, self._atlas, title)
+
+    def to_png(self, path: str | Path) -> Path:
+        """Write the present picture, with its scale and its caption."""
+        path = Path(path)
+        path.write_bytes(self._still().png)
+        return path
+
+    def code(self) -> str:
+        """The shortest Python that gives the present picture."""
+        return export.code(self._call, self.state(), self.offer["first"])
+
+    def close(self) -> None:
+        """Let the model's copy and everything shown go. An Explorer may be closed twice."""
+        if not self._open:
+            return
+        with self._sending:
+            self._open = False
+        self._filler.close()
+        self._atlas.close()
+        self.unobserve_all()
+        self.layout.close()
+        super().close()
+
+    def _still(self) -> export.Still:
+        """The present picture without a browser."""
+        which = Which(self._m, self.image_index, self.target, self.layer, self.method, self.signed)
+        look = Look(self.colormap, self.alpha, self.opacity, self.threshold)
+        return export.still(
+            self._atlas,
+            which,
+            look,
+            scale=self.scale,
+            outline=self.outline,
+            offer=self.offer,
+            model=self.model_name if self._several else "",
+        )
+
+    def _ipython_display_(self, **kwargs: Any) -> None:
+        """The widget; and under it, hidden by the living widget, a picture for dead pages."""
+        if not self._open:
+            display({"text/plain": repr(self)}, raw=True)
+            return
+        view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
+        kind = "application/vnd.jupyter.widget-view+json"
+        display({"text/plain": repr(self), kind: view}, raw=True)
+        display({"text/plain": "", "text/html": self._repr_html_()}, raw=True)
+
+    def _repr_html_(self) -> str:
+        still = self._still()
+        data = base64.b64encode(still.png).decode()
+        return (
+            f'<figure class="cw-still" style="margin: 0"><img alt="{html.escape(still.caption)}" '
+            f'src="data:image/png;base64,{data}" style="max-width: 100%"></figure>'
+        )
+
+    def __repr__(self) -> str:
+        offer = self.offer
+
+        def some(count: int, one: str, many: str) -> str:
+            return f"{count} {one if count == 1 else many}"
+
+        name = self.model_name
+        what = ", ".join(offer["models"])
+        return (
+            f"Explorer({what}, {some(offer['images'], 'image', 'images')}, "
+            f"{some(len(offer['layers'][name]), 'layer', 'layers')}, "
+            f"{some(offer['classes'][name], 'class', 'classes')}; layer={self.layer!r}, "
+            f"target={offer['names'][name][self.target]!r}, method={self.method!r}, "
+            f"alpha={self.alpha:g})"
+        )
+
+
+def _sentence(error: Exception) -> str:
+    return str(error) or type(error).__name__
+
+
+def _no_such(name: str, value: Any, known: Sequence[str]) -> str:
+    return f"There is no {name} {value!r} here; there is {', '.join(map(repr, known))}."
+
+
+def _out_of(name: str, value: Any, what: str, count: int) -> str:
+    return f"{name} {value} is not among the {what} 0 to {count - 1}."
