@@ -1,26 +1,28 @@
-"""The Explorer in Python: traits and sliders, errors, what it leaves behind, what it writes."""
+"""The Explorer in Python: choices, what is sent when, what it leaves behind, what it writes."""
 
 from __future__ import annotations
 
 import base64
 import gc
+import io
 import json
+import threading
+import time
 import weakref
-from pathlib import Path
 
 import ipywidgets
 import numpy as np
 import pytest
 import torch
-from camwidgets.explorer.old_atlas import Atlas
-from camwidgets.explorer.view import View, colour_tables
+import traitlets
+from ipywidgets.widgets.widget import _instances
+from PIL import Image
 from torch import nn
 
 import camwidgets as cw
-from camwidgets.explorer import explorer as explorer_module
 from camwidgets.explorer import export
-from camwidgets.explorer import old_atlas as atlas_module
-from camwidgets.explorer.inputs import prepare
+from camwidgets.explorer.display import Which
+from camwidgets.explorer.widget import Refused
 
 
 class Gap(nn.Module):
@@ -44,6 +46,10 @@ def pictures(count: int = 2, height: int = 12, width: int = 16, channels: int = 
     return generator.integers(0, 256, shape, dtype=np.uint8)
 
 
+def tensor(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+
+
 @pytest.fixture(autouse=True)
 def _seeded():
     torch.manual_seed(0)
@@ -56,50 +62,173 @@ def explorer():
     made.close()
 
 
-# -- controls ---------------------------------------------------------------------------------
+@pytest.fixture
+def two():
+    models = {"A": Gap(), "B": Gap(2)}
+    models["B"].other = models["B"].blocks  # layers of the same names
+    made = cw.Explorer({"A": Gap(), "B": nn.Sequential(*small(2))}, pictures())
+    yield made
+    made.close()
 
 
-def test_each_trait_moves_its_control(explorer):
-    explorer.layer = "blocks.0"
-    assert explorer.layer_slider.index == 0
-    explorer.target = 2
-    assert explorer.class_slider.label == "cross"
-    explorer.alpha = 0.2
-    assert explorer.alpha_slider.value == pytest.approx(0.2)
-    explorer.method = "guided backprop"
-    assert explorer.method_dropdown.value == "guided backprop"
-    explorer.image_index = 1
-    assert explorer.image_slider.value == 1
-    explorer.colormap = "jet"
-    assert explorer.colormap_dropdown.value == "jet"
+def small(classes: int) -> list[nn.Module]:
+    conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
+    return [conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)]
 
 
-def test_each_control_moves_its_trait(explorer):
-    explorer.layer_slider.index = 0
-    assert explorer.layer == "blocks.0"
-    for index in (0, 2, 1):
-        explorer.class_slider.index = index
-        assert explorer.target == index
-    explorer.alpha_slider.value = 0.75
-    assert explorer.alpha == 0.75
-    explorer.method_dropdown.index = 1
-    assert explorer.method == "CAM"
-    explorer.image_slider.value = 1
-    assert explorer.image_index == 1
-    explorer.colormap_dropdown.value = "viridis"
-    assert explorer.colormap == "viridis"
+def filled(explorer, seconds: float = 60) -> None:
+    """Wait until all that is offered has been sent."""
+    end = time.monotonic() + seconds
+    while explorer.progress[0] < explorer.progress[1] or explorer.progress == [0, 0]:
+        assert time.monotonic() < end, explorer.progress
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def sent(monkeypatch):
+    """Every message that any widget sends."""
+    messages = []
+    monkeypatch.setattr(
+        cw.Explorer,
+        "_send",
+        lambda self, msg, buffers=None: messages.append((msg, buffers or [])),
+    )
+    return messages
+
+
+# -- where it begins ------------------------------------------------------------------------------
 
 
 def test_it_starts_at_the_last_layer_and_the_first_image_s_top_class():
     model, images = Gap(), pictures()
     explorer = cw.Explorer(model, images)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
-        top = model.eval()(x)[0].argmax()
+        top = model.eval()(tensor(images))[0].argmax()
     assert explorer.layer == "blocks.1"
     assert explorer.target == int(top)
     assert explorer.method == "Grad-CAM"
     explorer.close()
+
+
+def test_it_starts_with_the_first_picture_s_map_and_no_more():
+    before = threading.active_count()
+    explorer = cw.Explorer(Gap(), pictures())
+    keys = explorer._sent[:3]
+    assert sorted(keys) == sorted(
+        ["scores/0/0", "picture/0", f"maps/0/0/{explorer.target}/Grad-CAM"]
+    )
+    explorer.close()
+    assert threading.active_count() <= before + 1
+
+
+def test_choices_can_be_given_as_keywords_and_come_back_as_a_state():
+    state = {"layer": "blocks.0", "target": 2, "alpha": 0.3, "method": "guided Grad-CAM"}
+    state |= {"image_index": 1, "signed": True, "threshold": 0.2, "scale": "all", "view": "compare"}
+    state |= {"other": {"target": 0}, "colormap": "jet", "opacity": "constant", "outline": False}
+    model = Gap()
+    first = cw.Explorer(model, pictures(), **state)
+    assert {key: first.state()[key] for key in state} == state
+    second = cw.Explorer(model, pictures(), **first.state())
+    assert second.state() == first.state()
+    assert json.loads(json.dumps(first.state())) == first.state()
+    first.close()
+    second.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "error", "says"),
+    [
+        ({"layer": "x"}, ValueError, "'blocks.0', 'blocks.1'"),
+        ({"target": 9}, ValueError, "0 to 2"),
+        ({"model_name": "x"}, ValueError, "'Gap'"),
+        ({"image_index": 5}, ValueError, "0 to 1"),
+        ({"alpha": 2}, ValueError, "between 0 and 1"),
+        ({"alfa": 0.2}, TypeError, "'alfa'.*alpha"),
+        ({"method": "x"}, ValueError, "'Grad-CAM'"),
+    ],
+)
+def test_a_first_choice_that_does_not_exist_is_refused_and_leaves_nothing(state, error, says):
+    before = set(_instances)
+    with pytest.raises(error, match=says):
+        cw.Explorer(Gap(), pictures(), **state)
+    assert set(_instances) == before
+
+
+# -- choices --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("trait", "value", "says"),
+    [
+        ("layer", "blocks", "'blocks.0', 'blocks.1'"),
+        ("method", "LIME", "'Grad-CAM'"),
+        ("colormap", "rainbow", "'inferno'"),
+        ("opacity", "none", "'heat'"),
+        ("scale", "none", "'own'"),
+        ("view", "film", "'overview'"),
+        ("model_name", "B", "'Gap'"),
+        ("target", 3, "0 to 2"),
+        ("target", -1, "0 to 2"),
+        ("alpha", 1.5, "between 0 and 1"),
+        ("alpha", float("nan"), "between 0 and 1"),
+        ("threshold", -0.1, "between 0 and 1"),
+        ("image_index", -1, "0 to 1"),
+        ("other", {"alpha": 1}, "'alpha'"),
+    ],
+)
+def test_bad_choices_are_refused_and_change_nothing(explorer, trait, value, says):
+    before = explorer.state()
+    with pytest.raises(ValueError, match=says):
+        setattr(explorer, trait, value)
+    assert explorer.state() == before
+    explorer.layer = "blocks.0"
+    assert explorer.layer == "blocks.0"
+
+
+def test_a_refused_choice_among_several_takes_them_all_back(explorer):
+    before = explorer.state()
+
+    def choose() -> None:
+        with explorer.hold_trait_notifications():
+            explorer.layer = "blocks.0"
+            explorer.target = 7
+
+    with pytest.raises(Refused):
+        choose()
+    assert explorer.state() == before
+
+
+def test_what_the_page_chooses_wrongly_is_answered_with_what_holds(explorer, sent):
+    before = explorer.state()
+    explorer.set_state({"layer": "blocks.0", "target": 99})
+    assert explorer.state() == before
+    assert "0 to 2" in explorer.message
+    states = [msg["state"] for msg, _ in sent if msg["method"] == "update"]
+    assert any(state.get("target") == before["target"] for state in states)
+    explorer.target = (before["target"] + 1) % 3
+    assert explorer.message == ""
+
+
+def test_what_the_page_chooses_is_not_sent_back(explorer, sent):
+    filled(explorer)
+    sent.clear()
+    explorer.set_state({"alpha": 0.25, "layer": "blocks.0", "image_index": 1})
+    assert (explorer.alpha, explorer.layer, explorer.image_index) == (0.25, "blocks.0", 1)
+    time.sleep(0.2)
+    assert [list(msg["state"]) for msg, _ in sent if set(msg["state"]) != {"progress"}] == []
+
+
+def test_a_move_within_a_filled_explorer_sends_only_the_choice(explorer, sent):
+    filled(explorer)
+    sent.clear()
+    explorer.layer = "blocks.0"
+    explorer.target = (explorer.target + 1) % 3
+    time.sleep(0.2)
+    states = [set(msg["state"]) for msg, _ in sent]
+    assert {"layer"} in states
+    assert {"target"} in states
+    assert not any(key.startswith("part_") for state in states for key in state)
+    assert all(not buffers for _, buffers in sent)
 
 
 def test_another_image_keeps_the_class_where_all_are_offered(explorer):
@@ -108,103 +237,221 @@ def test_another_image_keeps_the_class_where_all_are_offered(explorer):
     assert explorer.target == 2
 
 
-def test_sliders_are_linked_to_the_picture_in_the_browser(explorer):
-    links = {
-        (link.source[0], link.source[1], link.target[1])
-        for link in explorer._links
-        if isinstance(link, ipywidgets.widgets.widget_link.Link)
-    }
-    assert links == {
-        (explorer.layer_slider, "index", "layer"),
-        (explorer.class_slider, "index", "rank"),
-        (explorer.method_dropdown, "index", "method"),
-        (explorer.colormap_dropdown, "index", "colormap"),
-        (explorer.alpha_slider, "value", "alpha"),
-        (explorer.image_slider, "value", "image"),
-    }
+def test_another_model_keeps_what_it_has_and_settles_the_rest(two):
+    two.target = 2
+    two.layer = "blocks.0"
+    two.model_name = "B"
+    assert two.layer == two.offer["layers"]["B"][-1]
+    assert two.target == 0
+    assert two.method in two.offer["methods"]["B"]
+    with pytest.raises(ValueError, match="0 to 1"):
+        two.target = 2
+    two.model_name = "A"
+    two.target = 2
 
 
-def test_moving_through_a_finished_atlas_changes_nothing_in_the_view(explorer):
+def test_stock_sliders_and_links_work_with_it(explorer):
+    slider = ipywidgets.IntSlider(max=2)
+    alpha = ipywidgets.FloatSlider(max=1)
+    link = traitlets.link((slider, "value"), (explorer, "target"))
+    ipywidgets.jslink((alpha, "value"), (explorer, "alpha"))
+    ipywidgets.jslink((slider, "value"), (explorer, "image_index"))
     seen = []
-    explorer._view.observe(seen.append)
-    explorer.layer = "blocks.0"
-    explorer.target = 2
-    explorer.image_index = 1
-    explorer.method = "CAM"
-    assert seen == []
+    explorer.observe(lambda change: seen.append(change.new), "target")
+    slider.value = 2
+    explorer.target = 1
+    assert slider.value == 1
+    assert seen[-1] == 1
+    assert ipywidgets.HBox([explorer, slider]).children[0] is explorer
+    link.unlink()
 
 
-def test_the_view_starts_where_the_sliders_stand(explorer):
-    view = explorer._view
-    assert view.layer == explorer.layer_slider.index == 1
-    assert view.rank == explorer.class_slider.index == explorer.target
+def test_one_slider_drives_several_explorers():
+    several = [cw.Explorer(Gap(), pictures()) for _ in range(3)]
+    slider = ipywidgets.IntSlider(max=1)
+    for each in several:
+        traitlets.link((slider, "value"), (each, "image_index"))
+    slider.value = 1
+    assert [each.image_index for each in several] == [1, 1, 1]
+    for each in several:
+        each.close()
 
 
-def test_controls_without_a_choice_are_not_shown():
-    explorer = cw.Explorer(Gap(1), pictures(1), layers=["blocks.1"], methods=["Grad-CAM"])
-    shown = [control for column in explorer.children[-1].children for control in column.children]
-    assert shown == [explorer.alpha_slider, explorer.colormap_dropdown]
-    explorer.close()
+# -- many classes ---------------------------------------------------------------------------------
 
 
-# -- many classes -----------------------------------------------------------------------------
+def unlike() -> tuple[nn.Module, np.ndarray]:
+    """A model of 50 classes, and a red and a blue picture that it takes for different ones."""
+    model, images = Gap(50), np.zeros((2, 12, 16, 3), np.uint8)
+    images[0, ..., 0] = images[1, ..., 2] = 255
+    nn.init.normal_(model.classifier.weight)
+    return model, images
 
 
 def test_of_many_classes_each_image_offers_its_own_top_ten():
-    model, images = Gap(50), pictures(2)
+    model, images = unlike()
     explorer = cw.Explorer(model, images)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
     with torch.no_grad():
-        order = model.eval()(x).argsort(dim=1, descending=True)[:, :10].tolist()
-    assert [value for _, value in explorer.class_slider.options] == order[0]
+        order = model.eval()(tensor(images)).argsort(dim=1, descending=True).tolist()
+    assert explorer._atlas.part("scores/0/0").header["classes"] == order[0][:10]
     assert explorer.target == order[0][0]
-    explorer.class_slider.index = 3
+    only_first = next(c for c in order[0][:10] if c not in order[1][:10])
+    explorer.target = only_first
+    assert explorer.extras == []
     explorer.image_index = 1
-    assert [value for _, value in explorer.class_slider.options] == order[1]
-    assert explorer.target == order[1][3]
+    assert explorer.target == order[1][0]
     explorer.close()
 
 
 def test_any_other_class_is_computed_when_it_is_asked_for():
-    model, images = Gap(50), pictures(2)
+    model, images = unlike()
     explorer = cw.Explorer(model, images)
-    other = next(c for c in range(50) if c not in explorer._atlas.pages[0].maps)
+    with torch.no_grad():
+        order = model.eval()(tensor(images)).argsort(dim=1, descending=True).tolist()
+    other = next(c for c in range(50) if c not in [*order[0][:10], *order[1][:10]])
     explorer.target = other
-    assert explorer.class_slider.value == other
-    assert explorer.class_slider.index == 10
-    assert explorer._view.info["extras"] == [other]
-    x = torch.from_numpy(images[:1]).permute(0, 3, 1, 2) / 255
-    expected = cw.grad_cam(model, x, target=other)[0].numpy()
-    heat = explorer._atlas.pages[0].heat("Grad-CAM", 1, other)
-    assert np.abs(heat - expected).max() <= expected.max() / 255
+    assert explorer.extras == [other]
+    expected = cw.grad_cam(model, tensor(images[:1]), target=other)[0].clamp(min=0).numpy()
+    (found,) = [
+        raw
+        for entry, raw in zip(
+            explorer._atlas.part(f"maps/0/0/{other}/Grad-CAM").header["maps"],
+            explorer._atlas.part(f"maps/0/0/{other}/Grad-CAM").raw(),
+            strict=True,
+        )
+        if entry["layer"] == "blocks.1"
+    ]
+    np.testing.assert_allclose(np.maximum(found, 0), expected, atol=1e-4 * np.abs(found).max())
+    assert f"class {other}" in explorer._still().caption
     explorer.image_index = 1
     assert explorer.target == other
-    assert other in explorer._atlas.pages[1].maps
     explorer.close()
 
 
-def test_images_beyond_the_first_are_computed_when_the_slider_gets_there(monkeypatch):
-    monkeypatch.setattr(explorer_module, "AT_ONCE_BYTES", 1)
-    explorer = cw.Explorer(Gap(), pictures(3))
-    assert [page is not None for page in explorer._atlas.pages] == [True, False, False]
-    assert explorer._view.page_2 == b""
-    explorer.image_slider.value = 2
-    assert [page is not None for page in explorer._atlas.pages] == [True, False, True]
-    assert explorer._view.page_2 == explorer._atlas.pages[2].pack()
+# -- what is sent ---------------------------------------------------------------------------------
+
+
+def test_in_the_end_everything_offered_has_been_sent_once(explorer):
+    filled(explorer)
+    wanted = set(explorer._atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"))
+    assert wanted <= set(explorer._sent)
+    assert len(set(explorer._sent)) == len(explorer._sent)
+    state = explorer.get_state()
+    for k, key in enumerate(explorer._sent):
+        assert state[f"part_{k}"] == explorer._atlas.part(key).pack()
+    assert state["sent"] == len(explorer._sent)
+
+
+def test_a_page_opened_later_finds_every_setting_and_part(explorer):
+    explorer.layer, explorer.alpha, explorer.view = "blocks.0", 0.1, "overview"
+    filled(explorer)
+    state = explorer.get_state()
+    assert (state["layer"], state["alpha"], state["view"]) == ("blocks.0", 0.1, "overview")
+    assert all(state[f"part_{k}"] for k in range(state["sent"]))
+
+
+def test_the_note_and_the_score_s_name_reach_the_page():
+    explorer = cw.Explorer(Gap(activation=nn.SiLU), pictures())
+    assert "silu" in explorer.get_state()["offer"]["note"]
+    assert explorer.offer["scoreName"] == {"Gap": "logit"}
+    explorer.close()
+    probabilities = cw.Explorer(nn.Sequential(Gap(), nn.Softmax(1)), pictures())
+    assert set(probabilities.offer["activation"].values()) == {"softmax"}
+    assert "logit" in probabilities._still().caption
+    probabilities.close()
+
+
+def answers(explorer, sent, content, buffers=()) -> list:
+    explorer._handle_custom_msg(content, list(buffers))
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        found = [(m["content"], b) for m, b in list(sent) if m["method"] == "custom"]
+        if found:
+            return found
+        time.sleep(0.01)
+    raise AssertionError("no answer")
+
+
+def test_a_painted_picture_is_answered_with_scores_and_maps(explorer, sent):
+    picture = pictures()[0].copy()
+    picture[:6] = 128
+    content = {"ask": 5, "model": 0, "image": 0}
+    ((answer, buffers),) = answers(explorer, sent, content, [picture.tobytes()])
+    assert answer == {"answer": 5}
+    length = int.from_bytes(buffers[0][:4], "little")
+    header = json.loads(buffers[0][4 : 4 + length])
+    with torch.no_grad():
+        expected = explorer._atlas._sitters[0].private.model(tensor(picture[None]))[0]
+    assert header["key"] == "asked/scores/0/0"
+    np.testing.assert_allclose(header["scores"], expected.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("content", "buffers"),
+    [
+        ({"ask": 1, "model": 0, "image": 0}, []),
+        ({"ask": 1, "model": 0, "image": 0}, [b"abc"]),
+        ({"ask": 1, "model": 7, "image": 0}, [b"abc"]),
+        ({"ask": 1, "model": 0, "image": -1}, [b"abc"]),
+        ({"ask": 1}, []),
+        ({"ask": 1, "model": None, "image": []}, [b""]),
+    ],
+)
+def test_a_broken_upload_is_answered_in_a_sentence(explorer, sent, content, buffers):
+    ((answer, parts),) = answers(explorer, sent, content, buffers)
+    assert answer["answer"] == 1
+    assert answer["error"]
+    assert parts == []
+
+
+@pytest.mark.parametrize("content", [None, 7, "ask", {}, [], {"want": ["x", "maps/9/9", "", 3]}])
+def test_nonsense_from_the_page_is_harmless(explorer, content):
+    explorer._handle_custom_msg(content, [])
+    explorer.target = 1
+    assert explorer._still().png
+
+
+def test_a_part_that_was_let_go_can_be_had_again(explorer, sent):
+    filled(explorer)
+    sent.clear()
+    explorer._handle_custom_msg({"want": ["scores/0/1"]}, [])
+    end = time.monotonic() + 30
+    while not any(buffers for _, buffers in list(sent)):
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert explorer._atlas.part("scores/0/1").pack() in [b for _, buffers in sent for b in buffers]
+
+
+# -- an own method --------------------------------------------------------------------------------
+
+
+def test_an_own_method_stands_beside_the_reference_with_its_difference():
+    def mine(model, image, layer, target):
+        return cw.grad_cam(model, image, layer, target, relu=False)
+
+    explorer = cw.Explorer(Gap(), pictures(), methods={"mine": mine})
+    assert explorer.offer["methods"]["Gap"][-2:] == ["mine", "mine − Grad-CAM"]
+    explorer.method = "mine − Grad-CAM"
+    caption = explorer._still().caption
+    assert "largest difference" in caption
+    assert float(caption.rpartition("difference ")[2]) < 1e-4
     explorer.close()
 
 
-def test_a_failure_on_demand_is_said_in_the_widget(monkeypatch):
-    monkeypatch.setattr(explorer_module, "AT_ONCE_BYTES", 1)
-    explorer = cw.Explorer(Gap(), pictures(3))
-    explorer._atlas.release()
-    with pytest.raises(ValueError, match="build it again"):
-        explorer.image_index = 1
-    assert "build it again" in explorer._view.message
+def test_an_exception_in_an_own_method_is_said_in_words():
+    def mine(model, image, layer, target):
+        return image[:, 7]
+
+    explorer = cw.Explorer(Gap(), pictures(), methods={"mine": mine})
+    explorer.method = "mine"
+    with pytest.raises(ValueError, match=r"mine, layer blocks\.0: IndexError"):
+        explorer.to_png("never.png")
+    explorer.method = "Grad-CAM"
+    assert explorer._still().png
     explorer.close()
 
 
-# -- what it leaves behind --------------------------------------------------------------------
+# -- what it leaves behind ------------------------------------------------------------------------
 
 
 def test_the_caller_s_model_is_untouched():
@@ -214,6 +461,7 @@ def test_the_caller_s_model_is_untouched():
     before = {name: value.clone() for name, value in model.state_dict().items()}
     flags = [module.training for module in model.modules()]
     explorer = cw.Explorer(model, pictures())
+    filled(explorer)
     assert [module.training for module in model.modules()] == flags
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
     assert all(p.requires_grad and p.grad is None for p in model.parameters())
@@ -221,87 +469,44 @@ def test_the_caller_s_model_is_untouched():
     explorer.close()
 
 
-def test_the_maps_stay_those_of_the_model_when_it_was_given():
-    model, images = Gap(50), pictures(1)
-    explorer = cw.Explorer(model, images)
-    other = next(c for c in range(50) if c not in explorer._atlas.pages[0].maps)
-    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
-    expected = cw.grad_cam(model, x, target=other)[0].numpy()
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.fill_(torch.nan)
-    explorer.target = other
-    heat = explorer._atlas.pages[0].heat("Grad-CAM", 1, other)
-    assert np.abs(heat - expected).max() <= expected.max() / 255
-    explorer.close()
-
-
-@pytest.fixture
-def copies(monkeypatch):
-    """Weak references to every private copy that is made."""
-    found = []
-    original = atlas_module._private
-
-    def spy(*args):
-        own, first = original(*args)
-        found.append(weakref.ref(own))
-        return own, first
-
-    monkeypatch.setattr(atlas_module, "_private", spy)
-    return found
-
-
-def test_close_leaves_no_model_and_no_explorer(copies):
+def test_close_leaves_no_explorer_and_no_widget():
+    before = set(_instances)
     explorer = cw.Explorer(Gap(50), pictures())
+    assert len(set(_instances) - before) <= 3
     gone = weakref.ref(explorer)
-    assert copies[0]() is not None
+    copied = weakref.ref(explorer._atlas._sitters[0].private)
     explorer.close()
     explorer.close()
-    gc.collect()
-    assert copies[0]() is None
+    assert set(_instances) == before
     del explorer
     gc.collect()
     assert gone() is None
+    assert copied() is None
 
 
-def test_a_finished_atlas_needs_no_model(copies):
-    explorer = cw.Explorer(Gap(), pictures())
+def test_a_hundred_made_and_closed_leave_nothing():
+    model, images = Gap(), pictures()
+    before, threads = set(_instances), threading.active_count()
+    for _ in range(100):
+        cw.Explorer(model, images).close()
     gc.collect()
-    assert copies[0]() is None
-    explorer.target = 2
-    explorer.close()
+    assert set(_instances) == before
+    assert threading.active_count() <= threads + 1
 
 
-def test_rebuilding_without_closing_does_not_pile_up_models(copies):
-    built = [cw.Explorer(Gap(50), pictures(1)) for _ in range(10)]
-    gc.collect()
-    assert sum(copy() is not None for copy in copies) == explorer_module.MODELS_KEPT
-    for explorer in built:
-        explorer.close()
-    gc.collect()
-    assert not any(copy() for copy in copies)
-
-
-def test_close_takes_every_widget_from_the_registry():
-    from ipywidgets.widgets.widget import _instances
-
-    before = set(_instances)
-    explorer = cw.Explorer(Gap(), pictures())
-    assert len(_instances) > len(before)
-    explorer.close()
+def test_a_hundred_re_runs_without_closing_stay_small():
+    model, images = Gap(), pictures()
+    before, threads = set(_instances), threading.active_count()
+    made = [cw.Explorer(model, images) for _ in range(100)]
+    assert len(set(_instances) - before) <= 300
+    assert len({id(each._atlas._sitters[0].private) for each in made}) == 1
+    assert threading.active_count() <= threads + 1
+    for each in made:
+        each.close()
     assert set(_instances) == before
 
 
-def test_a_constructor_that_fails_leaves_no_widget():
-    from ipywidgets.widgets.widget import _instances
-
-    before = set(_instances)
-    with pytest.raises(ValueError, match="3 names"):
-        cw.Explorer(Gap(), pictures(), ["a", "b"])
-    assert set(_instances) == before
-
-
-# -- what it says -----------------------------------------------------------------------------
+# -- what it says and writes ----------------------------------------------------------------------
 
 
 def test_its_repr_is_one_readable_line(explorer):
@@ -312,47 +517,122 @@ def test_its_repr_is_one_readable_line(explorer):
     )
 
 
-def test_a_notebook_gets_the_widget_a_picture_and_a_line(explorer):
-    bundle = explorer._repr_mimebundle_()
-    assert set(bundle) == {
-        "text/plain",
-        "image/png",
-        "application/vnd.jupyter.widget-view+json",
-    }
-    assert bundle["text/plain"] == repr(explorer)
-    assert base64.b64decode(bundle["image/png"])[:4] == b"\x89PNG"
+def shown(explorer, monkeypatch) -> list[dict]:
+    bundles = []
+    monkeypatch.setattr(
+        "camwidgets.explorer.widget.display", lambda bundle, raw: bundles.append(bundle)
+    )
+    explorer._ipython_display_()
+    return bundles
 
 
-def test_png_shows_the_present_choice(explorer, tmp_path):
-    import cv2
+def test_a_notebook_gets_the_widget_and_a_picture_for_when_it_is_dead(explorer, monkeypatch):
+    widget, still = shown(explorer, monkeypatch)
+    assert set(widget) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
+    assert widget["text/plain"] == repr(explorer)
+    assert 'class="cw-still"' in still["text/html"]
+    assert f'alt="{explorer._still().caption}"' in still["text/html"]
+    png = base64.b64decode(still["text/html"].partition("base64,")[2].partition('"')[0])
+    assert Image.open(io.BytesIO(png)).size[0] > 400
 
-    first = explorer.to_png(tmp_path / "one.png")
+
+def test_a_closed_explorer_shows_a_line(explorer, monkeypatch):
+    explorer.close()
+    assert shown(explorer, monkeypatch) == [{"text/plain": repr(explorer)}]
+
+
+def pixels(explorer, path) -> np.ndarray:
+    return np.asarray(Image.open(explorer.to_png(path)).convert("RGB")).astype(int)
+
+
+def test_png_shows_the_present_choice_with_outline_and_caption(tmp_path):
+    masks = np.zeros((2, 12, 16), bool)
+    masks[:, 3:9, 4:10] = True
+    explorer = cw.Explorer(Gap(), pictures(), masks=masks)
+    first = pixels(explorer, tmp_path / "1.png")
+    explorer.outline = False
+    plain = pixels(explorer, tmp_path / "2.png")
+    ys, xs = np.where((first != plain).any(axis=2))
+    zoom = 448 // 16
+    assert abs(ys.min() - (10 + 3 * zoom)) <= 3
+    assert abs(ys.max() - (10 + 9 * zoom)) <= 3
+    assert abs(xs.min() - (10 + 4 * zoom)) <= 3
     explorer.alpha = 0
-    second = explorer.to_png(tmp_path / "two.png")
-    assert (cv2.imread(str(first)) != cv2.imread(str(second))).any()
+    bare = pixels(explorer, tmp_path / "3.png")
+    H = 12 * zoom
+    assert (plain[10 : 10 + H] != bare[10 : 10 + H]).any()
+    assert (bare[H + 14 :].min(axis=2) < 100).any(), "the caption"
+    explorer.close()
 
 
-def test_html_is_one_file_without_the_network(explorer, tmp_path):
-    text = explorer.to_html(tmp_path / "page.html").read_text()
-    assert "export default" in text
-    assert base64.b64encode(explorer._view.page_1).decode() in text
+@pytest.mark.parametrize("name", ["$x_1$ and $", "細胞", "😀", "a" * 300, "<b>&", "new\nline"])
+def test_any_class_name_can_be_drawn(name, tmp_path, monkeypatch):
+    explorer = cw.Explorer(Gap(1), pictures(1), [name])
+    assert explorer.to_png(tmp_path / "a.png").stat().st_size > 1000
+    assert explorer.to_html(tmp_path / "a.html").exists()
+    assert shown(explorer, monkeypatch)
+    explorer.close()
+
+
+def test_a_name_that_the_font_lacks_becomes_its_number():
+    assert export.plain_words("Grad-CAM · 細胞 · logit 1", 3) == "Grad-CAM · class 3 · logit 1"
+    assert export.plain_words("Grad-CAM · Zürich", 3) == "Grad-CAM · Zürich"
+
+
+def test_the_caption_says_what_the_model_says():
+    model, images = Gap(), pictures()
+    masks = np.zeros((2, 12, 16), bool)
+    masks[:, 3:9, 4:10] = True
+    explorer = cw.Explorer(model, images, ["ring", "disc", "cross"], masks=masks)
+    heat = cw.upsample(cw.grad_cam(model, tensor(images[:1])), (12, 16))[0]
+    y, x = divmod(int(heat.argmax()), 16)
+    share = heat[torch.from_numpy(masks[0])].sum() / heat.sum()
+    with torch.no_grad():
+        scores = model.eval()(tensor(images[:1]))[0]
+    words = explorer._still().caption.split(" · ")
+    assert words[:3] == ["Grad-CAM", "blocks.1", ["ring", "disc", "cross"][scores.argmax()]]
+    assert words[3] == f"logit {float(scores.max()):.3g}"
+    assert words[4].startswith("hottest ")
+    assert words[4].endswith(f" at ({x}, {y})")
+    assert float(words[4].split()[1]) == pytest.approx(float(heat.max()), rel=6e-3)
+    assert words[5] == f"{100 * share:.0f} % of the heat inside the outline"
+    assert words[6] == ("pointing hit" if masks[0, y, x] else "pointing miss")
+    explorer.close()
+
+
+def test_the_code_gives_the_present_picture(tmp_path):
+    masks = np.zeros((2, 12, 16), bool)
+    masks[:, 3:9, 4:10] = True
+    names = {"model": Gap(), "images": pictures(), "masks": masks, "cw": cw}
+    names["class_names"] = ["it's", 'a "b"', "c"]
+    explorer = cw.Explorer(
+        names["model"], names["images"], names["class_names"], masks=masks, layers=["blocks.0"]
+    )
+    first = explorer.code()
+    assert first == "cw.Explorer(model, images, class_names, layers=['blocks.0'], masks=masks)"
+    explorer.image_index, explorer.target, explorer.method = 1, 2, "guided Grad-CAM"
+    explorer.alpha, explorer.signed, explorer.threshold = 0.35, True, 0.1
+    again = eval(explorer.code(), names)
+    assert again._still() == explorer._still()
+    assert again.state() == explorer.state()
+    again.close()
+    explorer.close()
+
+
+def test_html_is_one_file_with_everything_and_without_the_network(explorer, tmp_path):
+    text = explorer.to_html(tmp_path / "page.html", title="A <title>").read_text()
+    assert "<title>A &lt;title&gt;</title>" in text
+    assert export.LEGEND in text
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    packed = {base64.b64decode(part) for part in data["parts"]}
+    for key in explorer._atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"):
+        assert explorer._atlas.part(key).pack() in packed
+    assert data["state"]["layer"] == explorer.layer
     for outside in ("http://", "https://", "import "):
         assert outside not in text.replace("http://www.w3.org/2000/svg", "")
 
 
-def test_html_holds_every_image_even_those_not_looked_at(monkeypatch, tmp_path):
-    monkeypatch.setattr(explorer_module, "AT_ONCE_BYTES", 1)
-    explorer = cw.Explorer(Gap(), pictures(3))
-    explorer.to_html(tmp_path / "page.html")
-    assert all(explorer._atlas.pages)
-    explorer.close()
-
-
-def test_view_js_stays_small():
-    assert len(View._esm.encode()) <= 15_000
-
-
-# -- errors -----------------------------------------------------------------------------------
+# -- errors ---------------------------------------------------------------------------------------
 
 
 def nan_model():
@@ -370,20 +650,14 @@ class Dictionary(nn.Module):
     ("arguments", "keywords", "error", "says"),
     [
         ((Gap(), []), {}, ValueError, "at least one picture"),
-        ((Gap(), pictures(channels=1)), {}, ValueError, r"\(1, 1, 12, 16\).*preprocess"),
         ((Gap(), pictures(), ["a"]), {}, ValueError, "3 names"),
-        ((Gap(), pictures(), "abc"), {}, ValueError, "3 names"),
         ((Gap(), pictures()), {"layers": ["conv9"]}, ValueError, "'blocks.0'"),
         ((Gap(), pictures()), {"layers": []}, ValueError, "layers is empty"),
         ((Gap(), pictures()), {"methods": ["gradcam"]}, ValueError, "'Grad-CAM'"),
-        ((Gap(), pictures()), {"masks": [None]}, ValueError, "one mask per image: 2"),
-        ((Gap(), pictures()), {"masks": np.ones((2, 4, 4), bool)}, ValueError, r"\(12, 16\)"),
-        ((Gap(), pictures()), {"preprocess": lambda image: image}, ValueError, "float tensor"),
-        ((Gap(), pictures()), {"preprocess": lambda image: 1 / 0}, ValueError, "division by zero"),
         (("model", pictures()), {}, TypeError, "nn.Module"),
+        (({}, pictures()), {}, ValueError, "at least one model"),
         ((nan_model(), pictures()), {}, ValueError, "NaN"),
         ((Dictionary(), pictures()), {}, ValueError, "class Logits"),
-        ((nn.Conv2d(3, 2, 3), pictures()), {}, ValueError, "class Logits"),
         (
             (nn.Sequential(nn.Flatten(), nn.Linear(576, 2)), pictures()),
             {},
@@ -394,115 +668,19 @@ class Dictionary(nn.Module):
             (Gap(activation=nn.SiLU), pictures()),
             {"methods": ["guided backprop"]},
             ValueError,
-            "no ReLU",
+            "called none .*silu",
         ),
     ],
 )
 def test_bad_arguments_are_answered_in_a_sentence(arguments, keywords, error, says):
+    before = set(_instances)
     with pytest.raises(error, match=says):
         cw.Explorer(*arguments, **keywords)
+    assert set(_instances) == before
 
 
-@pytest.mark.parametrize(
-    ("trait", "value", "says"),
-    [
-        ("layer", "blocks", "'blocks.0', 'blocks.1'"),
-        ("method", "LIME", "'Grad-CAM'"),
-        ("colormap", "rainbow", "'inferno'"),
-        ("target", 3, "0 to 2"),
-        ("alpha", 1.5, "between 0 and 1"),
-        ("image_index", -1, "0 to 1"),
-    ],
-)
-def test_bad_choices_are_refused_and_change_nothing(explorer, trait, value, says):
-    before = getattr(explorer, trait)
-    with pytest.raises(ValueError, match=says):
-        setattr(explorer, trait, value)
-    assert getattr(explorer, trait) == before
+def test_the_atlas_s_keys_are_those_of_the_display(explorer):
+    which = Which(0, 0, 1, "blocks.1", "guided Grad-CAM")
+    from camwidgets.explorer.display import keys
 
-
-# -- the numbers that the browser's half is tested against ------------------------------------
-
-EXPECTED = Path(__file__).parent / "js" / "expected.json"
-
-
-def browser_numbers() -> dict:
-    """What torch, Matplotlib and the Python half give for the cases of tests/js."""
-    torch.manual_seed(0)
-    rounded = [
-        {
-            "values": (values := torch.randint(0, 256, size).float()).flatten().tolist(),
-            "from": size,
-            "to": to,
-            "result": cw.upsample(values, to).flatten().tolist(),
-        }
-        for size, to in [((2, 3), (5, 7)), ((1, 1), (3, 2)), ((4, 2), (8, 16)), ((7, 7), (16, 9))]
-    ]
-    tables = [
-        {"table": table, "ends": [*base64.b64decode(table)[:3], *base64.b64decode(table)[-3:]]}
-        for table in colour_tables()
-    ]
-    picture, heat = pictures(1)[0], torch.tensor([[1.0, 0, 3], [2, 5, 0]])
-    overlays = [
-        {"alpha": a, "result": encoded(cw.overlay(picture, heat, a, opacity="constant"))}
-        for a in (0, 0.3, 0.5, 1)
-    ]
-    mask = np.zeros((1, 12, 16), bool)
-    mask[0, 3:9, 4:10] = True
-    atlas = Atlas(Gap(), prepare(pictures(1), masks=mask))
-    page = atlas.page(0)
-    shown = []
-    for method in atlas.methods:
-        for layer, target in [(0, 0), (1, 2), (1, 1)]:
-            heat_map = page.heat(method, layer, target)
-            line = export.caption(
-                method=method,
-                layer=atlas.layers[layer],
-                name=f"class {target}",
-                score=page.maps[target].score,
-                score_name="logit",
-                heat=heat_map,
-                size=(12, 16),
-                mask=page.mask,
-            )
-            case = {"method": method, "layer": layer, "target": target, "line": line}
-            shown.append({**case, "peak": float(heat_map.max())})
-    values = [0, 7, 7.3456, -0.5, 123.456, 99999, 1e5, 123456.0, 0.001, 0.00081, -3.2e-9, 0.1 + 0.2]
-    return {
-        "upsample": rounded,
-        "tables": tables,
-        "blend": {
-            "picture": encoded(picture),
-            "heat": heat.flatten().tolist(),
-            "size": [12, 16],
-            "table": tables[0]["table"],
-            "overlays": overlays,
-        },
-        "page": {
-            "packed": base64.b64encode(page.pack()).decode(),
-            "picture": page.picture.ravel()[:6].tolist(),
-            "layers": atlas.layers,
-            "classes": 3,
-            "shown": shown,
-        },
-        "numbers": [[value, export._number(value)] for value in values],
-    }
-
-
-def encoded(array: np.ndarray) -> str:
-    return base64.b64encode(array.tobytes()).decode()
-
-
-def test_the_numbers_for_the_browser_s_tests_are_those_of_torch():
-    """`python tests/test_explorer.py` writes the file anew."""
-    now, then = browser_numbers(), json.loads(EXPECTED.read_text())
-    assert now["numbers"] == then["numbers"]
-    assert now["tables"] == then["tables"]
-    assert now["blend"] == then["blend"]
-    for new, old in zip(now["upsample"], then["upsample"], strict=True):
-        assert list(new["from"]) == old["from"]
-        np.testing.assert_allclose(new["result"], old["result"], atol=1e-4)
-
-
-if __name__ == "__main__":
-    EXPECTED.write_text(json.dumps(browser_numbers(), indent=1) + "\n")
+    assert set(keys(which)) <= set(explorer._atlas.wanted(0, 0, 1, "blocks.1", "Grad-CAM"))

@@ -146,15 +146,14 @@ def _edges(mask: np.ndarray | None) -> Iterator[tuple[tuple[int, int], tuple[int
 
 @lru_cache
 def _font(size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(
-        str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"), size
-    )
+    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    return ImageFont.truetype(str(path), size, layout_engine=ImageFont.Layout.BASIC)
 
 
 def plain_words(line: str, c: int) -> str:
     """The caption with what the font can draw: other names become their class's number."""
     missing = bytes(_font(13).getmask("\U0010fffe"))
-    parts = line.split(" · ")
+    parts = " ".join(line.split()).split(" · ")
     drawn = [all(bytes(_font(13).getmask(s)) != missing for s in part) for part in parts]
     return " · ".join(part if ok else f"class {c}" for part, ok in zip(parts, drawn, strict=True))
 
@@ -162,6 +161,8 @@ def plain_words(line: str, c: int) -> str:
 def _wrapped(line: str, font: ImageFont.FreeTypeFont, width: int) -> list[str]:
     rows = [""]
     for part in line.split(" "):
+        while font.getlength(part) > width:
+            part = f"{part[: len(part) * 3 // 4]}…"
         longer = f"{rows[-1]} {part}".strip()
         if font.getlength(longer) <= width or not rows[-1]:
             rows[-1] = longer

@@ -133,7 +133,7 @@ class Explorer(anywidget.AnyWidget):
         models = dict(model) if isinstance(model, Mapping) else {type(model).__name__: model}
         if not models:
             raise ValueError("model is empty: give at least one model.")
-        inputs = prepare(images, preprocess, masks)
+        inputs = prepare(images, preprocess, masks, labels)
         self._atlas = Atlas(
             {str(name): each for name, each in models.items()},
             inputs,
@@ -141,7 +141,6 @@ class Explorer(anywidget.AnyWidget):
             methods=methods,
             activation=activation,
             class_names=class_names,
-            labels=labels,
         )
         self._several = isinstance(model, Mapping)
         self._call = export.call(

@@ -1,4 +1,4 @@
-"""The Explorer in JupyterLab: moved from the keyboard, with an idle and with a busy kernel."""
+"""The Explorer in JupyterLab: keys, links, an idle, a busy, a restarted and an absent kernel."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pytest
 SETUP = """\
 import numpy as np, torch
 from torch import nn
+import ipywidgets, traitlets
 import camwidgets as cw
 torch.manual_seed(1)
 model = nn.Sequential(
@@ -17,13 +18,22 @@ model = nn.Sequential(
     nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
 images = np.random.default_rng(0).integers(0, 256, (3, 64, 64, 3), dtype=np.uint8)
 explorer = cw.Explorer(model, images)
-explorer"""
+SHOW"""
 FINGERPRINT = """() => {
   const canvas = document.querySelector(".cw-canvas");
   const data = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height).data;
   return data.reduce((sum, value, i) => (sum * 31 + value + i) % 1000000007, 7);
 }"""
 STATUS = ".jp-Notebook-ExecutionIndicator"
+READY = '.cw-explorer[data-state="ready"]'
+FILLED = """() => document.querySelector(".cw-progress").textContent === ""
+  && document.querySelector(".cw-explorer").dataset.state === "ready" """
+KEYS = ["a", "b", "d", "d", "x", "z", "y", "m", "1", "j", "k", "ArrowDown", "ArrowUp", "Shift+M"]
+CELLS = "() => window.jupyterapp.shell.currentWidget.content.widgets.length"
+
+
+def setup(classes: int = 4, show: str = "explorer") -> str:
+    return SETUP.replace("CLASSES", str(classes)).replace("SHOW", show)
 
 
 @pytest.fixture
@@ -47,9 +57,10 @@ def notebook(lab, page):
         (lab.folder / name).write_text(json.dumps(content | {"nbformat": 4, "nbformat_minor": 5}))
         lab.open(page, name)
         lab.run_cell(page, 0)
-        page.wait_for_selector('.cw-view[data-state="ready"]')
+        page.wait_for_selector(READY)
+        page.wait_for_function(FILLED)
         page.wait_for_selector(f'{STATUS}[data-status="idle"]')
-        page.wait_for_selector(".noUi-handle[aria-label=layer]")
+        page.wait_for_timeout(300)
         frames.clear()
         return frames
 
@@ -64,25 +75,28 @@ def moved(page, name: str, key: str) -> None:
     page.wait_for_function(f"before => ({FINGERPRINT})() !== before", arg=before)
 
 
+def printed(lab, page, index: int, text: str) -> str:
+    """Run a cell and wait for what it prints."""
+    lab.run_cell(page, index)
+    output = page.locator(".jp-OutputArea-output", has_text=text).last
+    output.wait_for()
+    return output.inner_text()
+
+
 def test_sliders_repaint_and_the_kernel_sends_no_pictures(lab, page, notebook):
-    frames = notebook("idle.ipynb", SETUP.replace("CLASSES", "4"), "print(repr(explorer))")
+    frames = notebook("idle.ipynb", setup(), "print(repr(explorer), len(images))")
     moved(page, "layer", "ArrowLeft")
     moved(page, "class", "Home")
     moved(page, "class", "ArrowRight")
     moved(page, "alpha", "ArrowRight")
     moved(page, "image", "ArrowRight")
-    page.get_by_label("method").select_option("guided Grad-CAM")
+    page.get_by_label("method", exact=True).select_option("guided Grad-CAM")
     page.wait_for_function("document.querySelector('.cw-caption').textContent.includes('guided')")
-    page.wait_for_selector(f'{STATUS}[data-status="idle"]')
+    page.wait_for_timeout(500)
     assert frames, "the sliders sync their values"
     assert max(map(len, frames)) < 4000
-    assert not any(b"page_" in frame for frame in frames)
-
-    page.evaluate("window.jupyterapp.shell.currentWidget.content.activeCellIndex = 1")
-    lab.run_cell(page, 1)
-    printed = page.locator(".jp-OutputArea-output", has_text="Explorer(Sequential").last
-    printed.wait_for()
-    says = printed.inner_text()
+    assert not any(b"part_" in frame for frame in frames)
+    says = printed(lab, page, 1, "Explorer(Sequential")
     for choice in ("layer='0'", "target='class 1'", "alpha=0.55", "method='guided Grad-CAM'"):
         assert choice in says
     caption = page.locator(".cw-caption").inner_text()
@@ -90,7 +104,7 @@ def test_sliders_repaint_and_the_kernel_sends_no_pictures(lab, page, notebook):
 
 
 def test_the_picture_answers_while_the_kernel_is_busy(lab, page, notebook):
-    frames = notebook("busy.ipynb", SETUP.replace("CLASSES", "4"), "import time; time.sleep(600)")
+    frames = notebook("busy.ipynb", setup(), "import time; time.sleep(600)")
     lab.run_cell(page, 1)
     page.wait_for_selector(f'{STATUS}[data-status="busy"]')
     frames.clear()
@@ -99,15 +113,157 @@ def test_the_picture_answers_while_the_kernel_is_busy(lab, page, notebook):
     moved(page, "alpha", "ArrowRight")
     moved(page, "image", "ArrowRight")
     assert page.locator(f'{STATUS}[data-status="busy"]').count() == 1
-    assert sum(map(len, frames)) < 4000 * 20
+    assert not any(b"part_" in frame for frame in frames)
 
 
-def test_python_moves_the_picture(lab, page, notebook):
-    notebook("python.ipynb", SETUP.replace("CLASSES", "40"), "explorer.target = 39")
+def test_the_notebook_s_shortcuts_are_silent_while_the_explorer_has_the_focus(lab, page, notebook):
+    notebook("keys.ipynb", setup(), "1", "2")
+    cells = page.evaluate(CELLS)
+    for control in (".cw-class", ".cw-tab", ".cw-frame", "select", "input[type=range]"):
+        page.locator(f".cw-explorer {control}").first.focus()
+        for key in KEYS:
+            page.keyboard.press(key)
+            focused = page.evaluate("document.activeElement.closest('.cw-explorer') !== null")
+            assert focused, (control, key)
+    assert page.evaluate(CELLS) == cells
+    kinds = (
+        "[...window.jupyterapp.shell.currentWidget.content.widgets].map(cell => cell.model.type)"
+    )
+    assert page.evaluate(kinds) == ["code"] * cells
+
+
+def test_python_moves_the_picture_and_a_new_class_comes_when_it_is_asked_for(lab, page, notebook):
+    notebook("python.ipynb", setup(40), "explorer.target = 39")
     before = page.evaluate(FINGERPRINT)
     lab.run_cell(page, 1)
     page.wait_for_function("document.querySelector('.cw-caption').textContent.includes('class 39')")
     assert page.evaluate(FINGERPRINT) != before
     assert page.locator(".cw-name").all_inner_texts()[-1] == "class 39"
-    readouts = page.locator(".cw-controls .widget-readout").all_inner_texts()
-    assert "class 39" in readouts
+    find = page.get_by_label("find a class")
+    offered = page.locator(".cw-name").all_inner_texts()
+    other = next(f"class {c}" for c in range(40) if f"class {c}" not in offered)
+    find.fill(other)
+    find.press("Tab")
+    page.wait_for_function(
+        "name => document.querySelector('.cw-caption').textContent.includes(` ${name} `)", arg=other
+    )
+
+
+def test_stock_sliders_links_and_two_views(lab, page, notebook):
+    show = """\
+other = ipywidgets.IntSlider(max=3, description="stock")
+image = ipywidgets.IntSlider(max=9, description="pictures")
+traitlets.link((other, "value"), (explorer, "target"))
+ipywidgets.jslink((image, "value"), (explorer, "image_index"))
+ipywidgets.VBox([ipywidgets.HBox([explorer, other, image]), explorer])"""
+    notebook("links.ipynb", setup(show=show), "import time; other.value = 2", "time.sleep(600)")
+    assert page.locator(".cw-explorer").count() == 2
+    widths = [e.bounding_box()["width"] for e in page.locator(".cw-explorer").all()]
+    assert min(widths) > 200
+    lab.run_cell(page, 1)
+    chosen = '.cw-class[aria-pressed="true"] .cw-name'
+    page.wait_for_function(
+        f"[...document.querySelectorAll('{chosen}')].every(e => e.textContent === 'class 2')"
+    )
+    lab.run_cell(page, 2)
+    page.wait_for_selector(f'{STATUS}[data-status="busy"]')
+    before = page.evaluate(FINGERPRINT)
+    handle = page.locator(".noUi-handle").last
+    handle.focus()
+    handle.press("ArrowRight")
+    page.wait_for_function(f"before => ({FINGERPRINT})() !== before", arg=before)
+    values = page.locator(".cw-control", has_text="image").locator(".cw-value").all_inner_texts()
+    assert values == ["2 of 3", "2 of 3"]
+    handle.press("End")  # there are three pictures: a place that does not exist is taken back
+    page.wait_for_timeout(300)
+    assert page.locator(READY).count() == 2
+
+
+def test_a_painted_picture_is_answered_even_beside_a_busy_kernel(lab, page, notebook):
+    notebook("ask.ipynb", setup(), "import time; time.sleep(600)")
+    page.get_by_role("button", name="Ask", exact=True).click()
+
+    def paint() -> None:
+        page.locator(".cw-frame").nth(1).scroll_into_view_if_needed()
+        box = page.locator(".cw-frame").nth(1).bounding_box()
+        page.mouse.move(box["x"] + box["width"] / 3, box["y"] + box["height"] / 3)
+        page.mouse.down()
+        page.mouse.move(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2, steps=5)
+        page.mouse.up()
+
+    paint()
+    page.wait_for_function("document.querySelector('.cw-caption').textContent.includes('after:')")
+    assert page.locator(".cw-before:visible").count() == 4
+    page.get_by_role("button", name="Undo").click()
+    page.wait_for_function("!document.querySelector('.cw-caption').textContent.includes('after:')")
+    lab.run_cell(page, 1)
+    page.wait_for_selector(f'{STATUS}[data-status="busy"]')
+    paint()
+    page.wait_for_function(
+        """document.querySelector('.cw-caption').textContent.includes('after:')
+          || document.querySelector('.cw-panel .cw-status').textContent.includes('Waiting')"""
+    )
+
+
+def test_a_restarted_kernel_leaves_a_picture_that_answers(lab, page, notebook):
+    notebook("restart.ipynb", setup())
+    before = page.locator(".cw-explorer").bounding_box()
+    page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()")
+    page.wait_for_selector(f'{STATUS}[data-status="idle"]')
+    page.wait_for_timeout(1500)
+    moved(page, "layer", "ArrowLeft")
+    moved(page, "alpha", "ArrowRight")
+    after = page.locator(".cw-explorer").bounding_box()
+    assert (after["width"], after["height"]) == (before["width"], before["height"])
+    page.get_by_role("button", name="Ask", exact=True).click()
+    frame = page.locator(".cw-frame").nth(1)
+    frame.focus()
+    frame.press("Space")
+    page.wait_for_function(
+        "document.querySelector('.cw-panel .cw-status').textContent.includes('Waiting')"
+    )
+
+
+def test_a_page_opened_again_finds_its_explorer_with_every_setting(lab, page, notebook):
+    notebook("again.ipynb", setup())
+    moved(page, "layer", "ArrowLeft")
+    moved(page, "alpha", "ArrowRight")
+    moved(page, "class", "Home")
+    page.wait_for_timeout(500)
+    fingerprint = page.evaluate(FINGERPRINT)
+    lab.run(page, "docmanager:save")
+    page.wait_for_timeout(1500)
+    page.reload()
+    page.wait_for_selector(READY)
+    page.wait_for_function(f"before => ({FINGERPRINT})() === before", arg=fingerprint)
+    assert page.locator(".cw-still:visible").count() == 0
+
+
+def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, page, notebook):
+    notebook("dead.ipynb", setup())
+    lab.run(page, "docmanager:save")
+    page.wait_for_timeout(1500)
+    lab.run(page, "notebook:shutdown-kernel")
+    path = lab.folder / "dead.ipynb"
+    content = json.loads(path.read_text())
+    content["metadata"].pop("widgets", None)
+    (lab.folder / "copy.ipynb").write_text(json.dumps(content))
+    lab.open(page, "copy.ipynb")
+    page.wait_for_selector("img[alt^='Grad-CAM']")
+    assert page.locator("img[alt^='Grad-CAM']").first.bounding_box()["width"] > 200
+    lab.run(page, "notebook:trust")
+    page.wait_for_timeout(500)
+
+
+def test_a_dark_theme_is_dark(lab, page, notebook):
+    notebook("dark.ipynb", setup())
+    page.evaluate(
+        "window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Dark'})"
+    )
+    page.wait_for_function("document.body.dataset.jpThemeLight === 'false'")
+    colour = "getComputedStyle(document.querySelector('.cw-caption')).color"
+    page.wait_for_function(f"parseInt({colour}.match(/\\d+/)[0]) > 150")
+    page.evaluate(
+        "window.jupyterapp.commands.execute('apputils:change-theme', {theme: 'JupyterLab Light'})"
+    )
+    page.wait_for_function("document.body.dataset.jpThemeLight === 'true'")

@@ -8,7 +8,7 @@ import nbformat
 from test_jupyterlab import STATUS, moved
 
 LESSON = Path(__file__).parents[2] / "lessons" / "02_cam.ipynb"
-EXPLORER = '.cw-view[data-state="ready"]'
+EXPLORER = '.cw-explorer[data-state="ready"]'
 
 
 def test_lesson_02_to_its_explorer_and_its_sliders_beside_a_busy_kernel(lab, page):
@@ -36,7 +36,9 @@ def test_lesson_02_to_its_explorer_and_its_sliders_beside_a_busy_kernel(lab, pag
     assert not page.evaluate(f"[...{NOTEBOOK}.model.cells].some(cell => {ERROR})")
     select(page, place)
     page.wait_for_selector(EXPLORER)
-    page.get_by_label("method").select_option("Grad-CAM")  # CAM has no layers to choose from
+    page.get_by_label("method", exact=True).select_option(
+        "Grad-CAM"
+    )  # CAM has no layers to choose from
 
     for kernel in ("idle", "busy"):
         if kernel == "busy":
@@ -50,7 +52,7 @@ def test_lesson_02_to_its_explorer_and_its_sliders_beside_a_busy_kernel(lab, pag
             moved(page, slider, "ArrowRight")
             moved(page, slider, "ArrowRight")
         assert page.locator(f'{STATUS}[data-status="{kernel}"]').count() == 1 or kernel == "idle"
-        assert not any(b"page_" in frame for frame in frames)
+        assert not any(b"part_" in frame for frame in frames)
         assert max(map(len, frames), default=0) < 4000
     lab.run(page, "notebook:shutdown-kernel")
 

@@ -40,7 +40,7 @@ export class Bars {
       if (id === truth) words.push("true class");
       if (score !== null && score === best) words.push("the network’s answer");
       row.root.title = words.join(", ");
-      row.root.setAttribute("aria-label", words.join(", "));
+      say(row.more, words.slice(2).join(", "));
       row.root.setAttribute("aria-pressed", String(id === target));
     });
   }
@@ -52,10 +52,12 @@ export class Bars {
       bar: make("span", "cw-bar"),
       before: make("span", "cw-before"),
       value: make("span", "cw-number"),
+      more: make("span", "cw-unseen"),
     };
     row.track = make("span", "cw-track", {}, row.bar, row.before);
     const words = make("span", "cw-words", {}, row.name, row.mark);
     row.root = make("button", "cw-class", { type: "button" }, words, row.track, row.value);
+    row.root.append(row.more);
     row.root.addEventListener("click", () => this.onChoice(row.id));
     this.list.append(row.root);
     this.rows.push(row);

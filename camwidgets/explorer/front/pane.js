@@ -14,6 +14,7 @@ export class Pane {
   brush = null;
 
   constructor(name) {
+    this.name = name;
     this.canvas = make("canvas", "cw-canvas", { role: "img", "aria-label": name });
     this.marks = svg("svg", { class: "cw-marks", preserveAspectRatio: "none" });
     this.marks.setAttribute("aria-hidden", "true");
@@ -53,9 +54,8 @@ export class Pane {
     }
     paint(this.image.data, state.rgb, state.field, state.limit, state.look);
     canvas.getContext("2d").putImageData(this.image, 0, 0);
-    if (canvas.getAttribute("aria-label") !== state.words) {
-      canvas.setAttribute("aria-label", state.words);
-    }
+    const label = state.words || this.name;
+    if (canvas.getAttribute("aria-label") !== label) canvas.setAttribute("aria-label", label);
     this.waiting.hidden = !state.wait;
     say(this.waiting, state.wait ?? "");
     const before = this.shown;
@@ -117,7 +117,7 @@ export class Pane {
     let moved = false;
     frame.addEventListener("pointerdown", (event) => {
       if (!this.shown || event.button > 0) return;
-      frame.setPointerCapture?.(event.pointerId);
+      capture(frame, event.pointerId);
       from = this.at(event);
       moved = false;
       this.cursor = from;
@@ -208,6 +208,15 @@ export class Pane {
     if (field && this.cursor) words.push(pointWords(field, ...this.cursor, limit));
     if (field && this.rectangle) words.push(rectangleWords(field, this.rectangle));
     say(this.pointer, words.join(" · "));
+  }
+}
+
+/** Follow a pointer out of the picture; one that is gone already needs no following. */
+function capture(element, pointer) {
+  try {
+    element.setPointerCapture(pointer);
+  } catch {
+    // gone
   }
 }
 
