@@ -1,6 +1,7 @@
 # make lab      JupyterLab with your workbook        make test     everything CI checks
 # make fresh LESSON=03  a fresh copy of a lesson     make data     the data set, drawn again
 # make lessons  notebooks from lessons/source        make picture  the README's explorer
+# make front    the explorer's front end, bundled from its modules
 # make hub-test a workshop's hub on 127.0.0.1 with learners and accidents: LEARNERS=4 LESSONS="01 02"
 # make check-room  every lesson in a learner's 2 GB, on one CPU, without a network: LESSONS="03 05"
 # make bundle   the course in one folder that installs without a network: TRY=1 proves it
@@ -13,6 +14,7 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+NODE := PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 CPU_INDEX := https://download.pytorch.org/whl/cpu
 CPU_SUITS := [ `uname` = Linux ] && ! command -v nvidia-smi && [ ! -e /proc/driver/nvidia ] && \
@@ -20,13 +22,13 @@ CPU_SUITS := [ `uname` = Linux ] && ! command -v nvidia-smi && [ ! -e /proc/driv
 CPU ?= $(shell { $(CPU_SUITS); } >/dev/null 2>&1 && echo 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: lab test install fresh lessons data picture check-room bundle hub-test links
+.PHONY: lab test install fresh lessons data picture front check-room bundle hub-test links
 .NOTPARALLEL:
 
 lab: install
 	$(BIN)/python -m camwidgets.course.workbook lab
 
-test: .venv/tested-with
+test: .venv/tested-with node_modules/made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/node --test tests/js/*.test.mjs
@@ -54,6 +56,9 @@ check-room: .venv/tested-with
 bundle: .venv/tested-with
 	$(BIN)/python binder/bundle.py $(if $(TRY),--try)
 
+front: node_modules/made
+	$(NODE)/npm run --silent bundle
+
 hub-test: .venv/hub
 	$(BIN)/python binder/jupyterhub/rehearse.py --learners $(or $(LEARNERS),4) \
 	    --lessons $(or $(LESSONS),01 02 03)
@@ -76,6 +81,10 @@ links:
 
 .venv/tested-with: tests/requirements.txt .venv/installed
 	$(PIP) -r tests/requirements.txt
+	@touch $@
+
+node_modules/made: package.json .venv/tested-with
+	$(NODE)/npm install --no-audit --no-fund --no-package-lock --loglevel error
 	@touch $@
 
 .venv/hub: binder/jupyterhub/requirements.txt binder/jupyterhub/package.json .venv/tested-with

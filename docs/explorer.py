@@ -31,7 +31,7 @@ def main() -> None:
         )
         page = browser.new_page(viewport={"width": 800, "height": 640}, device_scale_factor=2)
         page.goto(page_file.as_uri())
-        page.wait_for_selector('.cw-view[data-state="ready"]')
+        page.wait_for_selector('.cw-explorer[data-state="ready"]')
         page.locator(".cw-explorer").screenshot(path=HERE / "explorer.png")
         browser.close()
 

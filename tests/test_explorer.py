@@ -444,7 +444,7 @@ def test_an_exception_in_an_own_method_is_said_in_words():
 
     explorer = cw.Explorer(Gap(), pictures(), methods={"mine": mine})
     explorer.method = "mine"
-    with pytest.raises(ValueError, match=r"mine, layer blocks\.0: IndexError"):
+    with pytest.raises(ValueError, match=r"mine at blocks\.0: IndexError"):
         explorer.to_png("never.png")
     explorer.method = "Grad-CAM"
     assert explorer._still().png

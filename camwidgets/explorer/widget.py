@@ -82,7 +82,7 @@ class Explorer(anywidget.AnyWidget):
     """
 
     _esm = (HERE / "explorer.js").read_text(encoding="utf-8")
-    _css = (HERE / "front" / "explorer.css").read_text(encoding="utf-8")
+    _css = (HERE / "explorer.css").read_text(encoding="utf-8")
 
     model_name = _choice(traitlets.Unicode())
     image_index = _choice(traitlets.Int(0))
