@@ -380,7 +380,10 @@ def test_ten_thousand_random_moves_raise_nothing(page, opened, explorer):
         """async () => {
           let seed = 7;
           const random = n => (seed = (seed * 48271) % 2147483647) % n;
-          const pick = list => list[random(list.length)];
+          const pick = list => {
+            const seen = list.filter(element => element.offsetParent !== null);
+            return seen[random(seen.length)];
+          };
           const tick = () => new Promise(done => setTimeout(done, 0));
           for (let k = 0; k < 10000; k++) {
             const root = document.querySelector(".cw-explorer");
@@ -397,13 +400,15 @@ def test_ten_thousand_random_moves_raise_nothing(page, opened, explorer):
               menu.dispatchEvent(new Event("change"));
             } else {
               const frame = pick([...root.querySelectorAll(".cw-frame")]);
+              if (!frame) continue;
               const box = frame.getBoundingClientRect();
               const at = { clientX: box.x + random(600) - 100, clientY: box.y + random(600) - 100 };
               frame.dispatchEvent(new PointerEvent(
-                pick(["pointerdown", "pointermove", "pointerup", "pointercancel"]),
+                ["pointerdown", "pointermove", "pointerup", "pointercancel"][random(4)],
                 { ...at, pointerId: 1, bubbles: true }));
               frame.dispatchEvent(new KeyboardEvent("keydown",
-                { key: pick([" ", "ArrowUp", "ArrowLeft", "Escape", "Enter"]), bubbles: true }));
+                { key: [" ", "ArrowUp", "ArrowLeft", "Escape", "Enter"][random(5)],
+                  bubbles: true }));
             }
             if (k % 10 === 0) await tick();
           }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import nbformat
-from test_jupyterlab import STATUS, moved
+from test_jupyterlab import FILLED, STATUS, moved
 
 LESSON = Path(__file__).parents[2] / "lessons" / "02_cam.ipynb"
 EXPLORER = '.cw-explorer[data-state="ready"]'
@@ -33,9 +33,10 @@ def test_lesson_02_to_its_explorer_and_its_sliders_beside_a_busy_kernel(lab, pag
     lab.run(page, "notebook:run-all-above")
     page.wait_for_function(f"{NOTEBOOK}.model.cells.get({place}).executionCount > 0")
     page.wait_for_selector(f'{STATUS}[data-status="idle"]')
-    assert not page.evaluate(f"[...{NOTEBOOK}.model.cells].some(cell => {ERROR})")
+    assert page.evaluate(f"[...{NOTEBOOK}.model.cells].flatMap(cell => {ERRORS})") == []
     select(page, place)
     page.wait_for_selector(EXPLORER)
+    page.wait_for_function(FILLED)
     page.get_by_label("method", exact=True).select_option(
         "Grad-CAM"
     )  # CAM has no layers to choose from
@@ -58,7 +59,7 @@ def test_lesson_02_to_its_explorer_and_its_sliders_beside_a_busy_kernel(lab, pag
 
 
 NOTEBOOK = "window.jupyterapp.shell.currentWidget.content"
-ERROR = "cell.outputs?.toJSON().some(output => output.output_type === 'error')"
+ERRORS = "(cell.outputs?.toJSON() ?? []).flatMap(output => output.evalue ?? [])"
 
 
 def select(page, index: int) -> None:

@@ -94,7 +94,7 @@ export class Asking {
         dab(at);
       },
       move: (at) => {
-        const [x, y] = this.last;
+        const [x, y] = this.last ?? at;
         const steps = Math.ceil(Math.hypot(at[0] - x, at[1] - y) / Math.max(1, this.pixels / 2));
         for (let k = 1; k <= steps; k++) {
           dab([x + ((at[0] - x) * k) / steps, y + ((at[1] - y) * k) / steps]);
