@@ -168,9 +168,9 @@ def test_verdicts_hold_no_right_answer(exercise: Exercise) -> None:
         wrong = torch.full(expected.shape, 77)
         answers = [wrong if t == trial else exercise.expected[t] for t in exercise.trials]
         text = str(engine.judge(exercise, answers))
-        for value in torch.as_tensor(expected).double().unique().tolist():
-            if value % 1:
-                assert f"{value:.4g}" not in text
+        for value in torch.as_tensor(expected).double().unique().tolist()[:500]:
+            if len(shown := f"{value:.4g}") > 4:  # a short one may be part of a size
+                assert shown not in text
 
 
 # The engine, on an exercise of its own

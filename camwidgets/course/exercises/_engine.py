@@ -177,7 +177,7 @@ def exercises() -> dict[str, Exercise]:
                 if isinstance(thing, Exercise):
                     found[thing.name] = thing
     for name in [name for name in found if name.startswith("clinic.")]:
-        found[name.replace("clinic.", "grad_cam.")] = found[name]  # where lesson 03 had them
+        found[name.replace("clinic.", "grad_cam.")] = found[name]  # as older notebooks call them
     return found
 
 
