@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import ipywidgets as widgets
 import pytest
 from ipywidgets.widgets.widget import _instances
 
+from camwidgets.course import places
 from camwidgets.course.guesses import Guesses, predict
 
 OPTIONS = ["the ring", "the rim"]
@@ -129,3 +132,84 @@ def test_predict_works_without_a_notebook(capsys: pytest.CaptureFixture) -> None
     for _ in range(2):
         predict.reveal("test", "the ring", "Because.")
     assert "The answer: the ring." in capsys.readouterr().out
+
+
+# in a workbook
+
+
+@pytest.fixture
+def book(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A workbook, with the kernel somewhere in it."""
+    (tmp_path / places.MARK).write_text("{}")
+    (tmp_path / "within").mkdir()
+    monkeypatch.chdir(tmp_path / "within")
+    return tmp_path
+
+
+def later(guesses: Guesses) -> Guesses:
+    """The same lesson after a restart of the kernel."""
+    fresh = Guesses()
+    fresh.shown = guesses.shown
+    return fresh
+
+
+def test_a_later_kernel_knows_the_guess(
+    guesses: Guesses, book: Path, capsys: pytest.CaptureFixture
+) -> None:
+    guesses("where", "Where?", OPTIONS)
+    buttons(guesses).value = "the ring"
+    buttons(guesses).value = "the rim"
+    again = later(guesses)
+    again("where", "Where?", OPTIONS)
+    assert buttons(again).value == "the rim"
+    assert "the rim" in again.shown[-1].children[2].value
+    assert "You guessed: the rim." in revealed(again, capsys, "the ring")
+    again("where", "Where?", OPTIONS)
+    assert buttons(again).value is None, "asked again in the same kernel: think again"
+
+
+def test_another_question_of_the_same_key_and_another_key_know_nothing(
+    guesses: Guesses, book: Path
+) -> None:
+    guesses("where", "Where?", OPTIONS)
+    buttons(guesses).value = "the ring"
+    for key, question, options in (
+        ("where", "Where else?", OPTIONS),
+        ("there", "Where?", OPTIONS),
+        ("where", "Where?", ["left", "right"]),
+    ):
+        again = later(guesses)
+        again(key, question, options)
+        assert buttons(again).value is None
+
+
+def test_outside_of_a_workbook_nothing_is_written(guesses: Guesses, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    guesses("where", "Where?", OPTIONS)
+    buttons(guesses).value = "the ring"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"[1]", b"3", b"\xff"])
+def test_a_broken_file_of_guesses_is_begun_anew(
+    guesses: Guesses, book: Path, content: bytes
+) -> None:
+    (book / "guesses.json").write_bytes(content)
+    guesses("where", "Where?", OPTIONS)
+    assert buttons(guesses).value is None
+    buttons(guesses).value = "the ring"
+    again = later(guesses)
+    again("where", "Where?", OPTIONS)
+    assert buttons(again).value == "the ring"
+
+
+def test_a_guess_that_cannot_be_written_counts_in_this_kernel(
+    guesses: Guesses, book: Path, monkeypatch, capsys: pytest.CaptureFixture
+) -> None:
+    def refused(path: Path, data: bytes) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(places, "write", refused)
+    guesses("where", "Where?", OPTIONS)
+    buttons(guesses).value = "the ring"
+    assert "Your guess was right" in revealed(guesses, capsys, "the ring")

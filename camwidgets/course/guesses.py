@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import ipywidgets as widgets
 from IPython.display import display
 
+from . import places
 from .verdict import Verdict, with_code
 
 
@@ -40,7 +44,11 @@ class _Question(widgets.VBox):
 
 
 class Guesses:
-    """The learner's guesses, by key, as long as the kernel lives. `predict` is the one in use."""
+    """The learner's guesses, by key. `predict` is the one in use.
+
+    In a workbook they are kept in its guesses.json, by key and question, and chosen already when a
+    later kernel asks the same.
+    """
 
     def __init__(self) -> None:
         self._questions: dict[str, _Question] = {}
@@ -50,20 +58,28 @@ class Guesses:
     def __call__(self, key: str, question: str, options: Sequence[str]) -> None:
         """Ask `question`, with one radio button per option and none chosen.
 
-        Asked again, the same key forgets its earlier guess and closes its earlier buttons.
+        A guess that the workbook knows from an earlier kernel is chosen. Asked again in the same
+        kernel, the key forgets its guess and closes its earlier buttons.
         ValueError if there are not at least two different options.
         """
         if len(set(options)) != len(options) or len(options) < 2:
             raise ValueError("predict needs at least two options, all different.")
+        again = key in self._questions
         self._close(key)
         asked = self._questions[key] = _Question(question, options)
 
-        def note(change: dict) -> None:
-            self._guesses[key] = change["new"]
-            chosen = with_code(change["new"])
-            asked.noted.value = f'<span role="status">Your guess: {chosen}</span>'
+        def note(guess: str) -> None:
+            self._guesses[key] = asked.buttons.value = guess
+            asked.noted.value = f'<span role="status">Your guess: {with_code(guess)}</span>'
 
-        asked.buttons.observe(note, "value")
+        def guessed(change: dict) -> None:
+            note(change["new"])
+            _keep(f"{key}: {question}", change["new"])
+
+        earlier = None if again else _kept().get(f"{key}: {question}")
+        if earlier in options:
+            note(earlier)
+        asked.buttons.observe(guessed, "value")
         display(asked)
 
     def reveal(self, key: str, answer: str, because: str) -> None:
@@ -99,6 +115,26 @@ class Guesses:
         self._asked_for.discard(key)
         if key in self._questions:
             self._questions.pop(key).close()
+
+
+def _file() -> Path | None:
+    book = places.workbook()
+    return book / "guesses.json" if book else None
+
+
+def _kept() -> dict[str, str]:
+    try:
+        return dict(json.loads(_file().read_bytes())) if _file() else {}
+    except (OSError, ValueError, TypeError):
+        return {}
+
+
+def _keep(question: str, guess: str) -> None:
+    """A guess that cannot be written lives as long as the kernel."""
+    if file := _file():
+        guesses = json.dumps(_kept() | {question: guess}, ensure_ascii=False, indent=1)
+        with contextlib.suppress(OSError):
+            places.write(file, guesses.encode())
 
 
 predict = Guesses()
