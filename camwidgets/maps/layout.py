@@ -238,13 +238,15 @@ def _regrouped(given: Layout, shape: Shape) -> Layout | None:
     axes: list[Axis] = []
     if 0 in shape:
         return None
-    for size in shape:
+    for i, size in enumerate(shape):
         axis: list[Atom] = []
         while prod(atom.size for atom in axis) < size or (size == 1 and not axis and atoms):
             if not atoms:
                 return None
             atom = atoms.pop(0)
-            needed = size // prod(part.size for part in axis)
+            needed, rest = divmod(size, prod(part.size for part in axis))
+            if rest:
+                return None
             if size == 1 and atom.size > 1:
                 atoms.insert(0, atom)
                 break
@@ -257,6 +259,9 @@ def _regrouped(given: Layout, shape: Shape) -> Layout | None:
             axis.append(atom)
         if prod(atom.size for atom in axis) != size:
             return None
+        single = atoms and atoms[0].label == "n" and atoms[0].size == 1
+        if single and size > 1 and shape[i + 1 : i + 2] != (1,):
+            axis.append(atoms.pop(0))  # a batch of one stays beside its tokens, not its channels
         axes.append(tuple(axis))
     if any(atom.size > 1 for atom in atoms):
         return None
