@@ -38,15 +38,15 @@ folder = Path(tempfile.mkdtemp())
 # file's own unit. Use one window for all pictures that you compare.
 
 # %%
-deep = (1000 + 12.0 * data.camera()).astype("uint16")  # 1000 to 4060 of 65535
+deep = (1000 + 20.0 * data.camera()).astype("uint16")  # 1000 to 6100 of 65535
 cv2.imwrite(str(folder / "deep.tif"), deep)
 gallery(
     [
         deep.astype("uint8"),
         cw.load_image(folder / "deep.tif"),
-        cw.load_image(folder / "deep.tif", window=(1000, 4060)),
+        cw.load_image(folder / "deep.tif", window=(1000, 6100)),
     ],
-    ["cast to bytes: wrong", "its whole depth", "window 1000 to 4060"],
+    ["cast to bytes: wrong", "its whole depth", "window 1000 to 6100"],
     alt="A cameraman three times: with bands of wrapped values, very dark, and well exposed.",
 )
 
@@ -69,11 +69,11 @@ slice_.Rows, slice_.Columns = deep.shape
 slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
 slice_.BitsAllocated, slice_.BitsStored, slice_.HighBit, slice_.PixelRepresentation = 16, 16, 15, 0
 slice_.RescaleSlope, slice_.RescaleIntercept = 1, -1024
-slice_.WindowCenter, slice_.WindowWidth = 1000, 2000
+slice_.WindowCenter, slice_.WindowWidth = 2500, 5100
 slice_.PixelData = deep.tobytes()
 slice_.save_as(folder / "slice.dcm", enforce_file_format=True)
 picture = cw.load_image(folder / "slice.dcm", size=128)
-narrow = cw.load_image(folder / "slice.dcm", size=128, window=(0, 1000))
+narrow = cw.load_image(folder / "slice.dcm", size=128, window=(0, 2000))
 print(picture.dtype, picture.shape)
 
 # %% [markdown]
@@ -143,10 +143,11 @@ right = (model(x).argmax(1) == y).float().mean().item()
 claim("It is right on more than four of five new stacks", right > 0.8, right)
 
 # %% [markdown]
-# Grad-CAM says *where*, guided backprop (N, 6, H, W) says *in which channel*.
+# A map says *where*, guided backprop (N, 6, H, W) says *in which channel*. The head flattens, so
+# each place has weights of its own; LayerCAM keeps them, Grad-CAM would average them away.
 
 # %%
-where = cw.grad_cam(model, x[:4], "4", y[:4].tolist())
+where = cw.layer_cam(model, x[:4], "4", y[:4].tolist())
 what = cw.guided_backprop(model, x).abs().mean((0, 2, 3))
 share = (what / what.sum()).tolist()
 most = max(range(6), key=share.__getitem__)
@@ -156,9 +157,9 @@ claim("Guided backprop says channel 4 counts most", most == 4, *share)
 shown = (255 * x[:4, 4].clamp(0, 2) / 2).byte().numpy()
 heat_grid(
     shown,
-    [[heat] for heat in where],
-    ["Grad-CAM over channel 4"],
-    alt="Channel 4 of four stacks, a bright spot on noise each, and the Grad-CAM map over it.",
+    [[cw.normalize(heat)] for heat in where],
+    ["LayerCAM over channel 4"],
+    alt="Channel 4 of four stacks, a bright spot on noise each, and the LayerCAM map over it.",
 )
 
 # %%

@@ -81,7 +81,7 @@ for n, k in enumerate(several):
     heats_here = []
     for cell in infected(k):
         region = fields.cells[k] == cell
-        for name, method in (("Grad-CAM", cw.grad_cam), ("LayerCAM", cw.maps.layer_cam)):
+        for name, method in (("Grad-CAM", cw.grad_cam), ("LayerCAM", cw.layer_cam)):
             heat = method(model, x[[n]], layer, mean_over(region))
             heats_here.append(cw.normalize(heat)[0])  # each on its own scale
             big = cw.upsample(heat, 128)[0]
@@ -165,7 +165,7 @@ heads = Heads(detector)
 label = int(found["labels"][0])
 with torch.no_grad():
     anchor = int(heads(pictures)["cls_logits"].softmax(2)[0, :, label].argmax())
-heat = cw.maps.layer_cam(
+heat = cw.layer_cam(
     heads, pictures, f"detector.{layer}", lambda output: output["cls_logits"][:, anchor, label]
 )
 print(tuple(heat.shape), "anchor", anchor)
