@@ -75,14 +75,18 @@ def check(model: nn.Module, images: Tensor) -> None:
             )
 
 
-def refuse_more_inputs(model: nn.Module) -> None:
-    """Raise the ValueError for a model whose forward does not take the images alone."""
+def refuse_other_inputs(model: nn.Module, error: Exception) -> None:
+    """Raise the ValueError for a model that does not take the images alone, if `error` says so."""
+    if re.search(r"too many indices|invalid index|tensor|Tensor", str(error)):
+        raise ValueError(
+            f"The model stopped on a tensor of images: {type(error).__name__}: "
+            f"{first_line(error)}. If it takes a dict or several inputs: {WRAP}"
+        ) from error
     try:
         signature = inspect.signature(model.forward)
-    except (TypeError, ValueError):
-        return
-    try:
         signature.bind(None)
+    except ValueError:
+        return
     except TypeError:
         raise ValueError(f"This model's forward takes {signature}. {WRAP}") from None
 

@@ -61,7 +61,8 @@ def _head(recording: Recording) -> tuple[Tensor, Tensor, Tensor]:
             for A in reversed(recording.features.values()):
                 for candidate in (A, A.relu()):
                     if _is_mean(pooled, candidate):
-                        return candidate, full(w), recording.output
+                        w = full(w)
+                        return candidate.to(w.dtype), w, recording.output
     raise ValueError(
         f"{NEEDS} The last linear layer takes the mean of no map recorded here. "
         "Use grad_cam, which takes any head."

@@ -20,7 +20,7 @@ from .asked import (
     form,
     listed,
     nearest,
-    refuse_more_inputs,
+    refuse_other_inputs,
 )
 from .layout import Layouts, Reading
 from .stand_in import stand_in
@@ -133,7 +133,8 @@ class Recording:
         if unused:
             raise ValueError(
                 f"The score does not depend on {listed(unused)}: "
-                "choose a layer that lies on the way to the output."
+                "choose a layer that lies on the way to the output. (What runs under no_grad, or "
+                "in a checkpoint with use_reentrant=True, keeps no gradient.)"
             )
         gradients = self._read(found)
         warn_if_saturated(self.output, score, gradients.values())
@@ -177,6 +178,7 @@ class Recording:
                 (found,) = self._backward(score, [self.images], keep=not last)
         if found is None:
             raise ValueError("The score does not depend on the images.")
+        warn_if_saturated(self.output, score, [found])
         return found
 
     def _score(self, target: Target) -> Tensor:
@@ -298,8 +300,8 @@ def full(tensor: Tensor) -> Tensor:
 def _called(model: nn.Module, images: Tensor) -> Any:
     try:
         return model(images)
-    except TypeError:
-        refuse_more_inputs(model)
+    except (AttributeError, IndexError, KeyError, TypeError) as error:
+        refuse_other_inputs(model, error)
         raise
     except RuntimeError as error:
         if type(error) is not RuntimeError or "allocate memory" in str(error):
@@ -530,10 +532,20 @@ class _LastMaps(_Pass):
                 if found and (found[0].reading.is_grid or len(found) == most):
                     break
             if found:
-                return found
-        raise ValueError(
-            "This model gives no feature map (N, K, h, w) larger than 1×1 on the way to the score."
-        )
+                break
+        else:
+            raise ValueError(
+                "This model gives no feature map (N, K, h, w) larger than 1×1 on the way to the "
+                "score. (What runs under no_grad, or in a checkpoint with use_reentrant=True, "
+                "keeps no gradient.)"
+            )
+        last = found[0].name
+        if "#" in last and found[0].node not in graph.on_every_path(root):
+            raise ValueError(
+                f"The score comes from several runs of one layer, the last {last!r}, and no map "
+                "lies behind them all: name the run that you mean."
+            )
+        return found
 
     def is_ready(self, call: Call) -> bool:
         """Whether gradients at this map can be had from this pass."""

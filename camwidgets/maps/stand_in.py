@@ -45,8 +45,8 @@ def unwrapped(module: nn.Module) -> nn.Module:
     while True:
         if isinstance(module, WRAPPERS):
             module = module.module
-        elif isinstance(inner := vars(module).get("_modules", {}).get("_orig_mod"), nn.Module):
-            module = inner
+        elif "_orig_mod" in vars(module).get("_modules", ()):
+            module = module._orig_mod
         else:
             return module
 
@@ -96,7 +96,7 @@ class _Double:
         if kind is FunctionType:
             return self.function(value)
         if kind is SimpleNamespace or _holds_modules(value):
-            new = self.made[id(value)] = object.__new__(kind)
+            new = self.made[id(value)] = kind.__new__(kind)
             new.__dict__.update({key: self.thing(part) for key, part in vars(value).items()})
             return new
         return value
@@ -132,20 +132,22 @@ class _Double:
             return self.thing(plain)
         cells = function.__closure__ or ()
         contents = [_content(cell) for cell in cells]
-        doubles = [self.thing(content) for content in contents if _refers(content)]
-        if not doubles:
+        defaults, options = function.__defaults__ or (), function.__kwdefaults__ or {}
+        names = {name: function.__globals__.get(name) for name in function.__code__.co_names}
+        outside = {name: self.thing(value) for name, value in names.items() if _refers(value)}
+        if not outside and not any(map(_refers, (*contents, *defaults, *options.values()))):
             return function
         new = FunctionType(
             function.__code__,
-            function.__globals__,
+            {**function.__globals__, **outside} if outside else function.__globals__,
             function.__name__,
-            function.__defaults__,
+            tuple(map(self.thing, defaults)),
             tuple(
                 CellType(self.thing(content)) if _refers(content) else cell
                 for cell, content in zip(cells, contents, strict=True)
             ),
         )
-        new.__kwdefaults__ = function.__kwdefaults__
+        new.__kwdefaults__ = self.thing(options)
         return new
 
 
@@ -157,7 +159,7 @@ def _content(cell: CellType) -> Any:
 
 
 def _refers(value: Any) -> bool:
-    """Whether a closure's variable leads to a module."""
+    """Whether a function's outside variable leads to a module."""
     value = getattr(value, "__self__", value)
     if type(value) in CONTAINERS:
         parts = value.values() if isinstance(value, dict) else value

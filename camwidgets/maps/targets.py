@@ -55,7 +55,9 @@ def scores(output: Any, target: Target = None, count: int | None = None) -> Tens
     if count is not None and len(score) != count:
         raise ValueError(
             f"Each image needs one score, but {len(score)} came for {count} image(s). Index the "
-            "classes, as in lambda output: output[:, 3]; and squeeze() eats a batch of one."
+            "classes, as in lambda output: output[:, 3]; and squeeze() eats a batch of one. Of a "
+            "model that makes crops or copies inside, a callable target brings their scores "
+            "together."
         )
     check_finite(score)
     return score

@@ -1,0 +1,324 @@
+"""Which outputs are feature maps: followed through views, permutations and attention."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import timm
+import torch
+import torchvision
+from nets import pictures, seeded
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.testing import assert_close
+from untouched import untouched
+
+from camwidgets.maps import (
+    features_and_gradient,
+    grad_cam,
+    guided_backprop,
+    layer_names,
+    record,
+    trace,
+)
+
+
+class Net(nn.Module):
+    """A convolution, `middle` as a layer, and a linear layer on the mean of what is left."""
+
+    def __init__(self, middle: nn.Module, channels: int = 8, stride: int = 2) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, channels, 3, stride, padding=1)
+        self.middle = middle
+        self.linear = nn.LazyLinear(3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.middle(self.conv(x))
+        return self.linear(y.flatten(1) if y.dim() > 2 else y)
+
+
+class Does(nn.Module):
+    def __init__(self, what: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.what = what
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.what(x)
+
+
+def net(what: Callable[[Tensor], Tensor], n: int = 2, side: tuple[int, int] = (12, 16)) -> tuple:
+    model, images = seeded(lambda: Net(Does(what))), pictures(n, 3, *side)
+    model(images)
+    return model, images
+
+
+def windows(x: Tensor) -> Tensor:
+    """(N, K, h, w) → (N · windows, K, 2, 2)"""
+    n, k, h, w = x.shape
+    x = x.view(n, k, h // 2, 2, w // 2, 2).permute(0, 2, 4, 1, 3, 5)
+    return x.reshape(-1, k, 2, 2)
+
+
+def unwindowed(x: Tensor, n: int = 2, h: int = 6, w: int = 8) -> Tensor:
+    x = x.view(-1, h // 2, w // 2, x.shape[1], 2, 2).permute(0, 3, 1, 4, 2, 5)
+    return x.reshape(-1, x.shape[1], h, w)
+
+
+def heads(x: Tensor) -> Tensor:
+    n, k, _, _ = x.shape
+    q = x.flatten(2).mT.view(n, -1, 2, k // 2).transpose(1, 2)
+    return q @ q.mT
+
+
+READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    # what the layer does, and how a person reads its output as (N, K, h, w) = (2, 8, 6, 8)
+    "itself": (lambda x: 2 * x, lambda y: y),
+    "channels last": (lambda x: x.permute(0, 2, 3, 1), lambda y: y.permute(0, 3, 1, 2)),
+    "movedim": (lambda x: x.movedim(1, -1) + 1, lambda y: y.permute(0, 3, 1, 2)),
+    "columns first": (lambda x: x.transpose(2, 3), lambda y: y.transpose(2, 3)),
+    "tokens": (lambda x: x.flatten(2).mT, lambda y: y.mT.reshape(2, 8, 6, 8)),
+    "channels of tokens": (lambda x: x.flatten(2), lambda y: y.reshape(2, 8, 6, 8)),
+    "a class token": (
+        lambda x: torch.cat([torch.ones(2, 1, 8), x.flatten(2).mT], 1),
+        lambda y: y[:, 1:].mT.reshape(2, 8, 6, 8),
+    ),
+    "registers behind": (
+        lambda x: torch.cat([x.flatten(2).mT, torch.ones(2, 4, 8)], 1),
+        lambda y: y[:, :48].mT.reshape(2, 8, 6, 8),
+    ),
+    "a class token, taken off": (
+        lambda x: torch.cat([torch.ones(2, 1, 8), x.flatten(2).mT], 1)[:, 1:].sin(),
+        lambda y: y.mT.reshape(2, 8, 6, 8),
+    ),
+    "one of two tokens taken off": (
+        lambda x: torch.cat([torch.ones(2, 2, 8), x.flatten(2).mT], 1)[:, 1:],
+        lambda y: y[:, 1:].mT.reshape(2, 8, 6, 8),
+    ),
+    "windows and back": (lambda x: unwindowed(windows(x).relu()), lambda y: y),
+    "channel shuffle": (
+        lambda x: x.view(2, 2, 4, 6, 8).transpose(1, 2).reshape(2, 8, 6, 8),
+        lambda y: y,
+    ),
+    "halves of the channels": (lambda x: torch.cat(x.chunk(2, 1)[::-1], 1), lambda y: y),
+    "layer norm": (lambda x: F.layer_norm(x.movedim(1, 3), (8,)), lambda y: y.movedim(3, 1)),
+    "attention": (
+        lambda x: F.scaled_dot_product_attention(*3 * (x.flatten(2).mT[:, None],))[:, 0],
+        lambda y: y.mT.reshape(2, 8, 6, 8),
+    ),
+    "attention by hand": (
+        lambda x: (x.flatten(2).mT @ x.flatten(2)).softmax(-1) @ x.flatten(2).mT,
+        lambda y: y.mT.reshape(2, 8, 6, 8),
+    ),
+    "beside rolled": (lambda x: x + torch.roll(x, 1, 3), lambda y: y),
+}
+NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
+    "attention weights": heads,
+    "attention weights, as many heads as images": lambda x: heads(x).softmax(-1),
+    "windows": windows,
+    "rolled": lambda x: torch.roll(x, 1, 3),
+    "mean of the rows": lambda x: x.mean(2),
+    "pooled": lambda x: x.mean((2, 3), keepdim=True),
+    "channels and columns changed": lambda x: x.flatten(1).view(2, 6, 8, 8),
+    "images among the channels": lambda x: x.transpose(0, 1).reshape(2, 8, 6, 8),
+    "sorted": lambda x: x.flatten(2).sort(2).values,
+    "without the first column": lambda x: x.flatten(2)[:, :, 1:],
+}
+
+
+@pytest.mark.parametrize("name", READ)
+def test_read(name: str) -> None:
+    what, by_eye = READ[name]
+    model, images = net(what)
+    assert layer_names(model, images) == ["conv", "middle"]
+    A, g = features_and_gradient(model, images, "middle", 1)
+    conv = model.conv(images).detach()
+    output = model.middle(conv).requires_grad_()
+    assert_close(A, by_eye(output).detach())
+    (expected,) = torch.autograd.grad(model.linear(output.flatten(1))[:, 1].sum(), output)
+    assert_close(g, by_eye(expected))
+    with untouched(model, images):
+        heat = grad_cam(model, images, "middle", 1, relu=False)
+    alpha = by_eye(expected).mean((2, 3), keepdim=True)
+    assert_close(heat, (alpha * by_eye(output)).sum(1).detach())
+
+
+@pytest.mark.parametrize("name", NOT_READ)
+def test_refused(name: str) -> None:
+    model, images = net(NOT_READ[name])
+    assert layer_names(model, images) == ["conv"]
+    with pytest.raises(ValueError, match=r"'middle' gives no feature map.*Its output is of shape"):
+        grad_cam(model, images, "middle", 1)
+
+
+def test_a_table_that_has_the_batch_s_length_is_no_map() -> None:
+    class Table(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.table = nn.Parameter(torch.ones(1, 8, 6, 8))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.table * 2
+
+    class Added(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.position = Table()
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x + self.position(x)
+
+    model, images = seeded(lambda: Net(Added())), pictures(1, 3, 12, 16)
+    model(images)
+    assert layer_names(model, images) == ["conv", "middle"]
+
+
+@pytest.mark.parametrize("name", READ)
+def test_alone_as_in_a_batch(name: str) -> None:
+    if "token" in name or "registers" in name or "shuffle" in name:
+        pytest.skip("written for two images")
+    model, images = net(READ[name][0])
+    together = grad_cam(model, images, "middle", 1)
+    for i in range(2):
+        assert_close(grad_cam(model, images[i : i + 1], "middle", 1), together[i : i + 1])
+
+
+# ---- transformers --------------------------------------------------------------------------------
+
+
+def torchvision_vit() -> nn.Module:
+    model = torchvision.models.VisionTransformer(32, 8, 3, 2, 24, 48, num_classes=5)
+    nn.init.normal_(model.heads.head.weight)
+    return model
+
+
+def by_plain_hook(
+    model: nn.Module, images: Tensor, layer: str, c: int, read: Callable[[Tensor], Tensor]
+) -> Tensor:
+    kept: list[Tensor] = []
+    module = dict(model.named_modules())[layer]
+    handle = module.register_forward_hook(lambda m, i, o: kept.append(o))
+    score = model(images)[:, c].sum()
+    handle.remove()
+    (g,) = torch.autograd.grad(score, kept)
+    A, g = read(kept[0]).detach(), read(g)
+    return torch.einsum("nk,nkij->nij", g.mean((2, 3)), A).relu()
+
+
+TIMM = {
+    "vit_tiny_patch16_224": {"img_size": 64, "depth": 2},
+    "deit_tiny_distilled_patch16_224": {"img_size": 64, "depth": 2},
+    "vit_small_patch14_reg4_dinov2": {"img_size": 56, "depth": 2, "embed_dim": 48, "num_heads": 2},
+    "vit_base_patch16_siglip_224": {"img_size": 64, "depth": 2, "embed_dim": 48, "num_heads": 2},
+    "eva02_tiny_patch14_224": {"img_size": 56, "depth": 2},
+}
+EXTRA = {"deit_tiny_distilled_patch16_224": 2, "vit_small_patch14_reg4_dinov2": 5}
+
+
+@pytest.mark.parametrize("name", TIMM)
+def test_timm_s_vision_transformers(name: str) -> None:
+    size = TIMM[name]["img_size"]
+    model = seeded(lambda: timm.create_model(name, num_classes=5, **TIMM[name]))
+    images = pictures(2, 3, size, size)
+    extra = EXTRA.get(name, 0 if "siglip" in name else 1)
+
+    def read(tokens: Tensor) -> Tensor:
+        return tokens[:, extra:].mT.reshape(2, -1, 4, 4)
+
+    for layer in ("blocks.0", "blocks.0.norm1", "blocks.0.mlp", "blocks.1.norm1"):
+        expected = by_plain_hook(model, images, layer, 3, read)
+        assert expected.any()
+        assert_close(grad_cam(model, images, layer, 3), expected, rtol=1e-3, atol=1e-6)
+    names = layer_names(model, images)
+    assert not any("attn.q_norm" in layer or "attn.k_norm" in layer for layer in names)
+    gradients = record(model, images, target=3).gradients(3)
+    assert all(g.any() for g in gradients.values()), "the default's grid decides the score"
+
+
+def test_torchvision_s_vision_transformer() -> None:
+    model, images = seeded(torchvision_vit), pictures(2, 3, 32, 32)
+
+    def read(tokens: Tensor) -> Tensor:
+        return tokens[:, 1:].mT.reshape(2, 24, 4, 4)
+
+    for layer in ("encoder.layers.encoder_layer_0", "encoder.layers.encoder_layer_1"):
+        expected = by_plain_hook(model, images, layer, 3, read)
+        assert_close(grad_cam(model, images, layer, 3), expected)
+    assert record(model, images).layers == ["encoder.layers.encoder_layer_1"]
+    assert torch.equal(
+        grad_cam(model, images, None, 3),
+        grad_cam(model, images, "encoder.layers.encoder_layer_1", 3),
+    )
+
+
+def last(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+@pytest.mark.parametrize(
+    ("build", "layers", "read"),
+    [
+        (
+            lambda: torchvision.models.SwinTransformer([4, 4], 24, [2, 2], [2, 4], [4, 4]),
+            ["features.1.0", "features.1.1", "features.3", "norm"],
+            last,
+        ),
+        (
+            lambda: timm.create_model(
+                "swin_tiny_patch4_window7_224",
+                img_size=64,
+                window_size=4,
+                embed_dim=24,
+                depths=(2, 2, 2),
+                num_heads=(1, 2, 4),
+            ),
+            ["layers.0.blocks.0", "layers.1.blocks.1", "layers.2", "norm"],
+            last,
+        ),
+        (
+            lambda: timm.create_model("convnext_atto", depths=(1, 1, 1, 1)),
+            ["stem", "stages.1", "stages.2.blocks.0"],
+            lambda x: x,
+        ),
+        (
+            lambda: timm.create_model("efficientnet_b0"),
+            ["blocks.1", "blocks.3.0", "conv_head"],
+            lambda x: x,
+        ),
+    ],
+    ids=["torchvision swin", "timm swin", "timm convnext", "timm efficientnet"],
+)
+def test_maps_with_channels_first_and_last(
+    build: Callable[[], nn.Module], layers: list[str], read: Callable[[Tensor], Tensor]
+) -> None:
+    model, images = seeded(build), pictures(2, 3, 64, 64)
+    for layer in layers:
+        expected = by_plain_hook(model, images, layer, 3, read)
+        assert_close(grad_cam(model, images, layer, 3), expected, rtol=1e-3, atol=1e-6)
+        alone = grad_cam(model, images[1:], layer, 3)
+        assert_close(alone, expected[1:], rtol=1e-3, atol=1e-6)
+
+
+def test_window_partitions_are_no_maps() -> None:
+    model = seeded(
+        lambda: torchvision.models.MaxVit((64, 64), 8, 2, [8, 16], [1, 1], 8, 0.0, num_classes=4)
+    )
+    for n in (1, 2):
+        names = layer_names(model, pictures(n, 3, 64, 64))
+        assert "blocks.1" in names
+        inside = [name for name in names if "attn_layer" in name or "partition_op" in name]
+        assert [name for name in inside if "departition_op" not in name] == []
+
+
+def test_the_trace_reads_each_run() -> None:
+    model, images = net(lambda x: x.movedim(1, 3))
+    calls = {call.name: call for call in trace(model, images).calls}
+    assert list(calls) == ["conv", "middle", "linear"]
+    assert calls["linear"].reading is None
+    middle = calls["middle"]
+    assert_close(middle.reading(middle.tensor), calls["conv"].tensor)
+
+
+def test_guided_backpropagation_needs_no_maps() -> None:
+    model = nn.Sequential(nn.Flatten(), nn.Linear(48, 8), nn.ReLU(), nn.Linear(8, 3))
+    assert guided_backprop(model, pictures(2, 3, 4, 4), 1).shape == (2, 3, 4, 4)
