@@ -334,6 +334,30 @@ def test_labels_by_number_or_name() -> None:
     assert counted.offer["labels"] == [None, None]
 
 
+def test_class_names_of_a_data_set_are_taken_if_they_are_as_many() -> None:
+    def names(count: int, model: nn.Module, **keywords) -> dict:
+        inputs = prepare(pictures())
+        inputs.class_names = [f"c{k}" for k in range(count)]
+        return Atlas({"net": model}, inputs, **keywords).offer["names"]["net"]
+
+    assert names(3, Gap()) == ["c0", "c1", "c2"]
+    assert names(4, Gap()) == ["class 0", "class 1", "class 2"]
+    assert names(2, Gap(1)) == ["c0", "c1"]
+    assert names(3, Count()) == ["output"]
+    assert names(3, Gap(), class_names=["x", "y", "z"]) == ["x", "y", "z"]
+
+
+def test_of_several_models_the_one_at_fault_is_named() -> None:
+    with pytest.raises(ValueError, match=r"Model 'b': .*'blocks.9'"):
+        Atlas(
+            {"a": Gap(), "b": Gap()},
+            prepare(pictures()),
+            layers={"a": ["blocks.0"], "b": ["blocks.9"]},
+        )
+    with pytest.raises(ValueError, match=r"^(?!Image 0).*'blocks.9'"):
+        of(Gap(), layers=["blocks.9"])
+
+
 # -- own methods ------------------------------------------------------------------------------
 
 

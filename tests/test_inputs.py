@@ -241,6 +241,14 @@ def test_a_data_set_is_read_when_someone_looks() -> None:
     assert labels(prepare(Subset(Pairs(), [2, 1]))) == [2, 1]
 
 
+def test_a_data_set_brings_its_class_names() -> None:
+    data = Pairs()
+    data.classes = ["a", "b", "c"]
+    assert prepare(data).class_names == ["a", "b", "c"]
+    assert prepare(Subset(data, [1])).class_names == ["a", "b", "c"]
+    assert prepare([RGB]).class_names is None
+
+
 def test_a_label_that_comes_with_the_picture_is_known_after_reading_it() -> None:
     inputs = prepare(Pairs(targets=False))
     assert inputs.label(2) is None
@@ -321,6 +329,7 @@ def test_torchvision_s_own_transforms_work() -> None:
     )
     for transform, size in [
         (weights, 224),
+        (pytest.importorskip("torchvision").models.ResNet18_Weights.DEFAULT, 224),
         (v1.Compose([v1.Resize(20), v1.CenterCrop(16), v1.ToTensor()]), 16),
         (modern, 16),
         (lambda image: modern(image), 16),
@@ -405,6 +414,17 @@ def test_masks_in_every_form(mask) -> None:
 
 
 # -- painting ---------------------------------------------------------------------------------
+
+
+def test_masks_from_files(tmp_path) -> None:
+    for name in ("mask.png", "mask.jpg"):
+        Image.fromarray(np.uint8(255) * MASK[::-1]).save(
+            tmp_path / name, quality=95
+        )
+        mask = prepare(RGB, masks=tmp_path / name).item(0).mask
+        assert (mask == MASK[::-1]).mean() > (0.999 if name.endswith("png") else 0.9)
+    Image.fromarray(MASK.astype(np.uint8)).save(tmp_path / "classes.png")
+    assert (prepare(RGB, masks=[tmp_path / "classes.png"]).item(0).mask == MASK).all()
 
 
 def test_what_is_painted_reaches_the_model_and_the_rest_is_exact() -> None:

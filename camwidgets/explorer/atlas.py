@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -122,20 +122,25 @@ class Atlas:
         self._bytes = 0
         self._recordings: OrderedDict[tuple[int, int], Recording] = OrderedDict()
         names = {m: listed_names(own) for m, own in by_model(class_names, models).items()}
-        self._named = class_names is not None
+        if class_names is None and inputs.class_names is not None:
+            names = dict.fromkeys(models, inputs.class_names)
+        self._named = any(names.values())
         first = inputs.item(0).tensor
-        with _naming(inputs.named(0)):
-            sitters = {
-                name: Sitter(
+        sitters = {}
+        for name, model in models.items():
+            with _naming(f"Model {name!r}") if len(models) > 1 else nullcontext():
+                sitters[name] = Sitter(
                     model,
                     first,
+                    inputs.named(0),
                     by_model(layers, models)[name],
                     None if self._own else methods,
                     activation,
                     names[name],
                 )
-                for name, model in models.items()
-            }
+                classes = sitters[name].classes
+                if class_names is None and len(names[name] or ()) != classes:
+                    names[name] = None  # the data set's are not the model's
         self._sitters = list(sitters.values())
         notes = dict.fromkeys(sitter.note.strip() for sitter in self._sitters if sitter.note)
         self.offer: dict[str, Any] = {
@@ -459,7 +464,7 @@ def _heat(heat: Any) -> Tensor:
 
 @contextmanager
 def _naming(image: str) -> Iterator[None]:
-    """Put the image's name before what went wrong with it; lack of memory stays what it is."""
+    """Put a name before what went wrong with an image; lack of memory stays what it is."""
     try:
         yield
     except torch.OutOfMemoryError:

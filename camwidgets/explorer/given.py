@@ -146,6 +146,14 @@ def _labels_of(dataset: Any, count: int) -> Sequence[Any] | None:
     return None
 
 
+def classes_of(dataset: Any) -> list[str] | None:
+    """The class names that a data set keeps, in the order of its labels, as torchvision's do."""
+    if hasattr(dataset, "indices") and hasattr(dataset, "dataset"):
+        return classes_of(dataset.dataset)
+    classes = getattr(dataset, "classes", None)
+    return [str(name) for name in classes] if isinstance(classes, (list, tuple)) else None
+
+
 def _is_picture(thing: Any) -> bool:
     if isinstance(thing, str):
         return Path(thing).suffix != "" or Path(thing).is_file()

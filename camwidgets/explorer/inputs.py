@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures import load_image
-from .given import Given, Whites, as_bytes, class_of, listed, read
+from .given import Given, Whites, as_bytes, class_of, classes_of, listed, read
 from .guard import Guard
 
 Preprocess = Callable[[Any], Any]
@@ -61,7 +61,15 @@ class Item:
 class Inputs:
     """The pictures of an Explorer, each prepared when it is first asked for. For any thread."""
 
-    def __init__(self, given: list[Given], preprocess: Preprocess | None, masks: list[Any]) -> None:
+    def __init__(
+        self,
+        given: list[Given],
+        preprocess: Preprocess | None,
+        masks: list[Any],
+        class_names: list[str] | None,
+    ) -> None:
+        self.class_names = class_names
+        """those that came with a data set"""
         self._given, self._preprocess, self._masks = given, preprocess, masks
         self._whites = Whites.of(given)
         self._items: list[Item | None] = [None] * len(given)
@@ -159,13 +167,15 @@ def prepare(
         images: one picture, or up to 1,000.
         preprocess: one picture → what the model takes, a float tensor (C, H, W). It is given a
             PIL image, as torchvision's transforms expect, and where it does not take that, the
-            array, or a tensor. None divides by 255.
+            array, or a tensor. Weights of torchvision bring theirs. None divides by 255.
         masks: one (H, W) per picture, true inside, or None for a picture without one.
         labels: the true class of each picture, its number or name, or None if it is not known.
 
     Raises:
         TypeError, ValueError: what does not fit, in a sentence that names the picture.
     """
+    if not callable(preprocess) and callable(getattr(preprocess, "transforms", None)):
+        preprocess = preprocess.transforms()
     if preprocess is not None and not callable(preprocess):
         raise TypeError(
             "preprocess must be a function from one picture to the model's tensor, not "
@@ -175,7 +185,7 @@ def prepare(
     if labels is not None:
         known = _labels(labels, len(given))
         given = [Given(g.thing, g.place, label) for g, label in zip(given, known, strict=True)]
-    return Inputs(given, preprocess, _listed_masks(masks, len(given)))
+    return Inputs(given, preprocess, _listed_masks(masks, len(given)), classes_of(images))
 
 
 def _labels(labels: Any, count: int) -> list[int | str | None]:
@@ -362,7 +372,8 @@ def _mask(mask: Any, given: Given, picture: np.ndarray | Tensor) -> np.ndarray |
     if mask is None:
         return None
     if isinstance(mask, (str, Path)):
-        mask = load_image(mask).any(axis=2)
+        least = 128 if Path(mask).suffix.lower() in (".jpg", ".jpeg") else 1  # JPEG adds noise
+        mask = (load_image(mask) >= least).any(axis=2)
     mask = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
     if mask.ndim == 3 and 1 in (mask.shape[0], mask.shape[2]):
         mask = mask[0] if mask.shape[0] == 1 else mask[..., 0]

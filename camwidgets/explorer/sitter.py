@@ -35,6 +35,11 @@ FEW = 20
 TOP = 10
 """of more classes, each image's highest; any other can be asked for"""
 
+NOT_FINITE = (
+    "The model's output is NaN or infinite: look for NaN in its weights; a training that diverged "
+    "leaves them."
+)
+
 
 class Sitter:
     """A private copy of a model, and what it offers.
@@ -44,6 +49,7 @@ class Sitter:
     Args:
         model: the user's; it is not touched.
         x: the first image, (C, H, W).
+        image: how messages call it.
         layers, methods, activation: see `Atlas`.
         names: the class names given.
 
@@ -60,6 +66,7 @@ class Sitter:
         self,
         model: nn.Module,
         x: Tensor,
+        image: str,
         layers: Sequence[str | nn.Module] | None,
         methods: Sequence[str] | None,
         activation: str | None,
@@ -70,7 +77,7 @@ class Sitter:
         self.guard = self.private.guard
         own = self.private.model
         with self.guard.held(), torch.inference_mode(False), torch.enable_grad():
-            calls, row, ending = _traced(own, self._like_model(x))
+            calls, row, ending = _traced(own, self._like_model(x), image)
             kind, given = ending or (None, row)
             self.meaning: Meaning = meaning(kind, row[0].detach(), activation, names and len(names))
             self.classes = 2 if self.meaning.activation == "sides" else row.shape[1]
@@ -125,10 +132,7 @@ class Sitter:
         """
         row = recording.output[0].detach().float()
         if not torch.isfinite(row).all():
-            raise ValueError(
-                "The model's output is NaN or infinite: look for NaN in its weights; a training "
-                "that diverged leaves them."
-            )
+            raise ValueError(NOT_FINITE)
         return self.meaning.scores(row)
 
     def maps(self, recording: maps.Recording, c: int, method: str) -> dict[str | None, Tensor]:
@@ -237,18 +241,20 @@ def _names_of(layers: Sequence[str | nn.Module], model: nn.Module) -> list[str]:
     return found
 
 
-def _traced(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor, tuple[str, Tensor] | None]:
+def _traced(
+    model: nn.Module, x: Tensor, image: str
+) -> tuple[list[Call], Tensor, tuple[str, Tensor] | None]:
     """The calls of every layer, a row of scores, and the ending: its kind and what it was given."""
     try:
         with Watch() as watch:
             traced = maps.trace(model, x)
-    except torch.OutOfMemoryError:
-        raise
-    except (ValueError, RuntimeError) as error:
+    except ValueError as error:
+        if error.__cause__ is None:  # not about the picture
+            raise
         reason = str(error).partition("\n")[0].rstrip(".")
         raise ValueError(
-            f"{reason}. `preprocess` must turn one picture into the tensor (C, H, W) that the "
-            "model expects."
+            f"{image}: {reason}. `preprocess` must turn one picture into the tensor (C, H, W) that "
+            "the model expects."
         ) from error
     row = rows(traced.output)
     if row is None or len(row) != 1:
@@ -266,10 +272,7 @@ def _traced(model: nn.Module, x: Tensor) -> tuple[list[Call], Tensor, tuple[str,
             "        def forward(self, images): return self.model(images)['logits']"
         )
     if not torch.isfinite(row).all():
-        raise ValueError(
-            "The model's output is NaN or infinite: look for NaN in its weights; a training that "
-            "diverged leaves them."
-        )
+        raise ValueError(f"{image}: {NOT_FINITE}")
     return traced.calls, row, watch.ending(row)
 
 
