@@ -418,9 +418,7 @@ def test_masks_in_every_form(mask) -> None:
 
 def test_masks_from_files(tmp_path) -> None:
     for name in ("mask.png", "mask.jpg"):
-        Image.fromarray(np.uint8(255) * MASK[::-1]).save(
-            tmp_path / name, quality=95
-        )
+        Image.fromarray(np.uint8(255) * MASK[::-1]).save(tmp_path / name, quality=95)
         mask = prepare(RGB, masks=tmp_path / name).item(0).mask
         assert (mask == MASK[::-1]).mean() > (0.999 if name.endswith("png") else 0.9)
     Image.fromarray(MASK.astype(np.uint8)).save(tmp_path / "classes.png")
