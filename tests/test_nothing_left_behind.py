@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -463,3 +464,21 @@ def test_the_snapshot_itself_sees_changes() -> None:
             change(model)
         torch.set_grad_enabled(True)
         images = images.detach()
+
+
+@pytest.mark.parametrize("pixels", [False, True])
+def test_a_recording_that_is_let_go_leaves_no_tensor(pixels: bool) -> None:
+    """A graph whose saved tensors lead back to it would stay for ever: no collector sees it."""
+    model, images = gap_net(), pictures(1, 3, 8, 8)
+
+    def tensors() -> int:
+        gc.collect()
+        return sum(issubclass(type(thing), Tensor) for thing in gc.get_objects())
+
+    def call() -> None:
+        maps.record(model, images, ["2", "6"], pixels=pixels).gradients(1)
+
+    call()
+    before = tensors()
+    call()
+    assert tensors() == before

@@ -322,7 +322,7 @@ class _Saved:
         self.parts: deque[list[list[Any]]] = deque()
 
     def pack(self, tensor: Tensor) -> list[Any]:
-        entry = [tensor, tensor._version] if self.keep or self.parts else [None, 0]
+        entry = [tensor.detach(), tensor._version] if self.keep or self.parts else [None, 0]
         if self.parts:
             self.parts[-1].append(entry)
         return entry
