@@ -85,6 +85,8 @@ def printed(lab, page, index: int, text: str) -> str:
 
 def test_sliders_repaint_and_the_kernel_sends_no_pictures(lab, page, notebook):
     frames = notebook("idle.ipynb", setup(), "print(repr(explorer), len(images))")
+    assert page.locator(".cw-still").count() == 1
+    assert page.locator(".cw-still:visible").count() == 0
     moved(page, "layer", "ArrowLeft")
     moved(page, "class", "Home")
     moved(page, "class", "ArrowRight")

@@ -147,7 +147,6 @@ export class Pane {
       this.cursor = null;
       this.read();
     });
-    frame.addEventListener("keydown", (event) => this.key(event));
     frame.addEventListener("blur", () => {
       this.corner = null;
       this.showCross(false);

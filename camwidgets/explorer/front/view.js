@@ -11,7 +11,6 @@ import { TakeAway } from "./takeaway.js";
 import { caption } from "./words.js";
 
 const STEPS = 20;
-const OUTPUT = ".jp-OutputArea, .jp-Cell-outputWrapper, .output_wrapper, .cell_output";
 
 /** One view of an Explorer: all that is drawn, and what is done to it. */
 export class View {
@@ -25,16 +24,14 @@ export class View {
     this.listener = () => this.safely();
     core.listeners.add(this.listener);
     // A cell that was scrolled out of sight may come back with an empty canvas.
-    this.sight = new IntersectionObserver(() => {
-      this.hideStill();
-      this.safely();
-    });
+    this.sight = new IntersectionObserver(() => this.safely());
     this.sight.observe(this.root);
     this.safely();
   }
 
   close() {
     this.sight.disconnect();
+    window.removeEventListener("keydown", this.keys, { capture: true });
     this.asking.close();
     this.core.listeners.delete(this.listener);
   }
@@ -95,11 +92,22 @@ export class View {
       this.note,
       this.alarm,
     );
-    this.root.addEventListener("keydown", (event) => {
-      const theirs = event.ctrlKey || event.metaKey || event.key === "Escape";
-      if (!theirs) event.stopPropagation();
-    });
+    this.keys = (event) => this.key(event);
+    window.addEventListener("keydown", this.keys, { capture: true });
     this.el.replaceChildren(this.root);
+  }
+
+  /**
+   * Keys belong to whatever has the focus in here, and no shortcut of the notebook may take them.
+   * Notebook 7 listens on the document before the focused element does: the window is earlier.
+   */
+  key(event) {
+    if (!event.composedPath().includes(this.root)) return;
+    const pane = [this.first, this.second].find(({ frame }) => frame === event.target);
+    pane?.key(event);
+    if (!(event.ctrlKey || event.metaKey || event.key === "Escape")) {
+      event.stopImmediatePropagation();
+    }
   }
 
   displayPanel(choose) {
@@ -342,12 +350,6 @@ export class View {
     this.answer.disabled = best === choice.target;
     this.answer.title = offer.names[name][best];
     this.answer.hidden = offer.classes[name] < 2;
-  }
-
-  /** The picture that stands under the widget for pages in which it is dead. */
-  hideStill() {
-    const area = this.el.closest(OUTPUT);
-    for (const still of area?.querySelectorAll(".cw-still") ?? []) still.hidden = true;
   }
 }
 
