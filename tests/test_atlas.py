@@ -170,6 +170,21 @@ def test_what_follows_the_last_attention_is_no_layer_to_show() -> None:
     assert np.abs(atlas.part("maps/0/0/1/Grad-CAM").raw()[0]).max() > 0
 
 
+def test_a_vision_transformer() -> None:
+    """Its last layers are left out: there the class token alone counts."""
+    models = pytest.importorskip("torchvision.models")
+    sizes = {"image_size": 16, "patch_size": 4, "hidden_dim": 8, "mlp_dim": 8}
+    model = models.VisionTransformer(**sizes, num_layers=3, num_heads=2, num_classes=3).eval()
+    nn.init.normal_(model.heads.head.weight)
+    images = pictures(1, 16, 16)
+    atlas = Atlas({"net": model}, prepare(images))
+    blocks = [f"encoder.layers.encoder_layer_{k}" for k in range(2)]
+    assert atlas.offer["layers"]["net"] == ["conv_proj", *blocks]
+    x = torch.from_numpy(images).permute(0, 3, 1, 2) / 255
+    for layer, heat in zip(blocks, atlas.part("maps/0/0/2/Grad-CAM").raw()[1:], strict=True):
+        close(heat, cw.grad_cam(model, x, layer, 2, relu=False)[0])
+
+
 # -- packing ----------------------------------------------------------------------------------
 
 

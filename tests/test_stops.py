@@ -219,6 +219,14 @@ def test_torchvision(name: str) -> None:
     assert stops_of(model, 3, size, size) == TORCHVISION[name]
 
 
+def test_vision_transformer() -> None:
+    models = pytest.importorskip("torchvision.models")
+    sizes = {"image_size": 32, "patch_size": 8, "hidden_dim": 8, "mlp_dim": 8}
+    model = models.VisionTransformer(**sizes, num_layers=3, num_heads=2)
+    blocks = numbered("encoder.layers.encoder_layer_", 0, 1)
+    assert stops_of(model, 3, 32, 32) == ["conv_proj", *blocks, "encoder.ln"]
+
+
 def test_efficientnet_lite() -> None:
     package = pytest.importorskip("efficientnet_lite_pytorch")
     model = package.EfficientNet.from_name("efficientnet-lite0")

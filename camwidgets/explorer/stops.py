@@ -76,14 +76,14 @@ class _Part:
         return weighted > 1 or not any(part.within for part in row if part is not self)
 
     def only_moves(self) -> bool:
-        """Whether it pads, reorders, or pools to no fewer positions."""
+        """Whether it pads, drops, reorders, or pools to no fewer positions."""
         given, output = self.call.given, self.call.tensor
         if self.within or self.is_weighted or not isinstance(given, Tensor):
             return False
         if isinstance(self.call.module, nn.AdaptiveAvgPool2d):
             return output.shape[-2:].numel() >= given.shape[-2:].numel()
         reordered = given.numel() == output.numel() and given.shape != output.shape
-        return reordered or _made_in(self.call.module, "padding")
+        return reordered or _made_in(self.call.module, "padding", "dropout", "linear.Identity")
 
     def completes(self, before: _Part) -> bool:
         """Whether this is the normalisation or activation of what `before` gave."""
@@ -152,6 +152,6 @@ def _joined(row: list[_Part], *, whole: bool) -> list[_Part]:
     ]
 
 
-def _made_in(module: nn.Module, home: str) -> bool:
+def _made_in(module: nn.Module, *homes: str) -> bool:
     classes = [f"{c.__module__}.{c.__qualname__}" for c in type(module).__mro__]
-    return any(c.startswith(f"torch.nn.modules.{home}") for c in classes)
+    return any(c.startswith(f"torch.nn.modules.{home}") for c in classes for home in homes)
