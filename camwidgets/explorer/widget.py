@@ -51,23 +51,33 @@ class Explorer(anywidget.AnyWidget):
     background, and answered in the browser from then on, whether the kernel is busy or gone.
     Shown is what the model sees: the preprocessed image with its normalisation undone. Of a model
     with more than 20 classes the ten highest of each image are offered; `explorer.target = 99`
-    adds any other.
+    adds any other. Explorers of the same unchanged model share one copy of it; each keeps at most
+    256 MiB of maps, computes at most 64 MiB before they are looked at, and lets all go by `close`.
 
     Args:
-        model: a CNN that gives scores (N, K), or one value per image, (N,); left untouched. Or
-            several, {"name": model, …}: a model slider.
-        images: what people look at: uint8 (H, W, 3) RGB or (H, W) gray arrays, one or many.
-        class_names: one name per score; a list, {index: name} or {name: index}.
-        layers: names (or modules) to offer; None chooses those at which a step is complete.
-        preprocess: one image → the model's float tensor (C, H, W); None divides by 255. Where it
-            does not take an array, it is given a PIL image, as torchvision's transforms expect.
-        masks: the true region of each image, bool (H, W), or None for an image without one.
-        labels: the true class of each image, as a number, or None.
-        methods: some of "Grad-CAM", "CAM", "guided backprop", "guided Grad-CAM"; None offers all
-            that suit the model. {"mine": f} adds a method of one's own beside them, with its
-            difference to Grad-CAM: `f(model, image, layer, target)` gives a map (h, w).
-        activation: what the bars show of the scores: "softmax", "sigmoid" or "none"; None goes by
-            the model's ending.
+        model: gives scores (N, K), or one value per image, (N,), or an output with such `logits`;
+            it is not touched. Or several, {"name": model, …}: a model slider. A softmax or sigmoid
+            at its end is recognised, and the maps are those of the logits before it.
+        images: one picture or up to 1,000: arrays (uint8 RGB or gray, and other depths, with
+            opacity, channels first), tensors, PIL images, file names; a list or array of them,
+            (picture, label) pairs, a batch, a data set. See `explorer.inputs.prepare`.
+        class_names: one name per score; a list, {index: name} or {name: index}, or weights of
+            torchvision. None takes the data set's, if it has any. One score with two names has
+            two sides, and each can be asked for.
+        layers: names (or modules) to offer; None chooses the steps that a person would name.
+        preprocess: one picture → the model's float tensor (C, H, W), or weights of torchvision,
+            which bring theirs; None divides by 255. It is given a PIL image, as torchvision's
+            transforms expect, and where it does not take that, the array, or a tensor.
+        masks: the true region of each image, (H, W), true inside, or None for an image without
+            one.
+        labels: the true class of each image, its number or name, or None.
+        methods: some of "Grad-CAM", "CAM", "guided backprop", "guided Grad-CAM", "HiResCAM",
+            "LayerCAM", "Grad-CAM++", "Eigen-CAM"; None offers those of the first four that suit
+            the model. {"mine": f} adds a method of one's own beside them, with its difference to
+            Grad-CAM: `f(model, image, layer, target)` gives a map (h, w).
+        activation: what turns scores into the shares of the bars: "softmax", "sigmoid" (several
+            classes may hold at once) or "none"; None goes by the model's ending, and takes a
+            model without one for a classifier by softmax.
         **state: choices to begin with, as `state()` gives them: `layer="blocks.2"`, `alpha=0.3`, …
 
     Attributes:
