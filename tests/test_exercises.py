@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import os
+import random
 import re
+import signal
 import sys
+import threading
+import time
+import warnings
+from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from fractions import Fraction
 from itertools import count
 from typing import Any
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
 from answers import RIGHT
 
+from camwidgets import normalize as of_the_library
 from camwidgets.course.exercises import Exercise, Mistake, check, diagnose, exercises, hint
 from camwidgets.course.exercises import _engine as engine
+from camwidgets.course.exercises import _running as running
 from camwidgets.course.exercises import _values as values
 
 every_exercise = pytest.mark.parametrize(
@@ -512,6 +524,283 @@ def test_uint8_is_asked_where_the_right_answer_is_uint8() -> None:
     )
     assert diagnose(exercise, lambda image: torch.from_numpy(~image)).kind == "right"
     assert "uint8 is asked" in verdict_on(lambda image: 255.0 - image, exercise)
+
+
+# Whatever the answer does
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "SECONDS", 0.2)
+
+
+def endless(values: torch.Tensor, weights: torch.Tensor) -> None:
+    while True:
+        pass
+
+
+def stubborn(values: torch.Tensor, weights: torch.Tensor) -> None:
+    while True:
+        try:
+            while True:
+                pass
+        except BaseException:
+            pass
+
+
+def chatty(values: torch.Tensor, weights: torch.Tensor) -> None:
+    while True:
+        print("still here")
+
+
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("function", [endless, stubborn, chatty])
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_an_endless_loop_is_given_up(
+    toy: Exercise, function: Callable, elsewhere: bool, capsys: pytest.CaptureFixture
+) -> None:
+    if elsewhere and function is stubborn:
+        pytest.skip("without signals it may go on for long")
+    handed_back = []
+    if elsewhere:
+        thread = threading.Thread(target=lambda: handed_back.append(check(toy.name, function)))
+        thread.start()
+        thread.join()
+    else:
+        handed_back.append(check(toy.name, function))
+    assert handed_back == [weighted]
+    text = capsys.readouterr().out
+    assert "Your function does not come back" in text
+    assert "after 0.2 seconds" in text
+    assert len(text) < 4000
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_timer_of_somebody_else_still_rings(toy: Exercise) -> None:
+    rung = []
+    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True))
+    signal.setitimer(signal.ITIMER_REAL, 0.4)
+    try:
+        diagnose(toy, endless)
+        time.sleep(0.5)
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert rung == [True]
+
+
+def test_what_it_prints_and_draws_is_shown_once(
+    toy: Exercise, capsys: pytest.CaptureFixture
+) -> None:
+    def mine(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+        print("shape", tuple(values.shape))
+        print("oh", file=sys.stderr)
+        plt.figure()
+        return weights @ values
+
+    figures = plt.get_fignums()
+    check(toy.name, mine)
+    shown = capsys.readouterr()
+    assert shown.out.count("shape") == shown.err.count("oh") == 1
+    assert shown.out.startswith(f"shape {tuple(toy.arguments(0)[0].shape)}")
+    assert plt.get_fignums() == figures
+
+
+def disturb(values: torch.Tensor, weights: torch.Tensor) -> torch.Tensor:
+    torch.set_grad_enabled(False)
+    torch.set_default_dtype(torch.float64)
+    torch.set_default_device("meta")
+    torch.set_num_threads(torch.get_num_threads() + 1)
+    torch.use_deterministic_algorithms(True)
+    torch.backends.cudnn.benchmark = not torch.backends.cudnn.benchmark
+    torch.autograd.set_detect_anomaly(True)
+    torch.inference_mode().__enter__()
+    torch.set_printoptions(precision=1)
+    torch.manual_seed(9)
+    torch.nn.modules.module.register_module_forward_hook(lambda *_: None)
+    np.random.seed(9)
+    np.seterr(all="raise")
+    np.set_printoptions(precision=1)
+    random.seed(9)
+    warnings.simplefilter("error")
+    sys.setrecursionlimit(sys.getrecursionlimit() + 1)
+    os.environ["CAMWIDGETS_TEST"] = "1"
+    os.chdir(os.sep)
+    return weights @ values
+
+
+def test_global_state_is_as_before() -> None:
+    def state() -> list:
+        return [
+            *(str(get()) for get, _ in running._GLOBALS),
+            torch.is_inference_mode_enabled(),
+            warnings.filters[:],
+            running._global_hooks(),
+        ]
+
+    before = state()
+    for function in (disturb, lambda values, weights: disturb(values, weights) / 0):
+        diagnose(toy_exercise(), function)
+        assert state() == before
+
+
+def test_hooks_on_all_modules_are_refused_too() -> None:
+    assert "other hooks" in verdict_on(disturb)
+
+
+@pytest.mark.parametrize("exercise", list(dict.fromkeys(exercises().values()))[::6])
+def test_references_are_right_in_any_global_state(exercise: Exercise) -> None:
+    fresh = replace(exercise)  # nothing is worked out yet
+    dtype = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(torch.float64)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert diagnose(fresh, fresh.reference).kind == "right"
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(dtype)
+
+
+class Unspeakable(BaseException):
+    def __str__(self) -> str:
+        raise SystemExit
+
+
+class Untouchable:
+    def __getattribute__(self, name: str) -> None:
+        raise SystemExit
+
+
+class Nameless(type):
+    __name__ = property(lambda cls: 1 / 0)
+
+
+itself: list = []
+itself.append(itself)
+nested: list = []
+for _ in range(5000):
+    nested = [nested]
+
+
+ODD_RESULTS = {
+    "untouchable": Untouchable,
+    "nameless": Nameless("Odd", (), {}),
+    "recursive": lambda: itself,
+    "nested": lambda: nested,
+    "huge tensor": lambda: torch.zeros(1).expand(10**12),
+    "long list": lambda: [0] * 10**6,
+    "long string": lambda: "x" * 10**6,
+    "endless": count,
+    "long range": lambda: range(10**15),
+    "objects": lambda: np.array([object()]),
+    "complex tensor": lambda: torch.zeros(3) * 1j,
+    "complex array": lambda: np.zeros(3) * 1j,
+    "dict": lambda: {1: 2},
+    "error": lambda: ValueError("no"),
+}
+
+
+@pytest.mark.parametrize("kind", ODD_RESULTS)
+def test_check_survives_any_result(toy: Exercise, kind: str, capsys: pytest.CaptureFixture) -> None:
+    assert check(toy.name, lambda values, weights: ODD_RESULTS[kind]()) is weighted
+    assert len(capsys.readouterr().out) < 1000
+
+
+def test_check_survives_an_error_that_cannot_be_told() -> None:
+    def mine(values: torch.Tensor, weights: torch.Tensor) -> None:
+        raise Unspeakable
+
+    assert "Unspeakable" in verdict_on(mine)
+
+
+# Whose function, and what comes back
+
+
+def test_a_function_that_was_lent_is_not_the_learners(capsys: pytest.CaptureFixture) -> None:
+    lent = check("cam.weighted_sum", lambda features, weights: ...)
+    for handed_over, named in ((lent, "lent you"), (of_the_library, "of camwidgets")):
+        capsys.readouterr()
+        assert check("cam.weighted_sum", handed_over) is lent
+        text = capsys.readouterr().out
+        assert "That is not your function" in text
+        assert named in text
+        assert "Right" not in text
+
+
+def test_a_result_of_another_form_comes_in_the_form_that_is_asked(toy: Exercise) -> None:
+    def mine(values: torch.Tensor, weights: torch.Tensor) -> list[float]:
+        return (weights.double() @ values.double()).tolist()
+
+    formed = check(toy.name, mine)
+    assert formed is not mine
+    assert formed.__name__ == "mine"
+    values_, weights = toy.arguments(3)
+    assert values.same_form(formed(values_, weights), weighted(values_, weights))
+    assert check(toy.name, formed) is not formed, "the learner's own is judged again"
+    assert check(toy.name, formed)._learners is mine
+
+
+def test_gradients_run_through_what_check_hands_back() -> None:
+    for mine in (
+        lambda output, a, b: [float(row[a] - row[b]) for row in output],
+        lambda output, a, b: output.numpy()[:, a] - output.numpy()[:, b],
+        lambda output, a, b: (output[:, a] - output[:, b]).detach(),
+        lambda output, a, b: [row[a] - row[b] for row in output.double()],
+    ):
+        score = check("grad_cam.difference", mine)
+        output = torch.randn(3, 4).requires_grad_()
+        score(output, 1, 2).sum().backward()
+        assert torch.equal(output.grad, torch.tensor([0.0, 1, -1, 0]).expand(3, 4))
+        assert torch.allclose(score(output, 1, 2), output[:, 1] - output[:, 2])
+
+
+@every_exercise
+def test_what_is_handed_back_has_the_form_that_is_asked(exercise: Exercise) -> None:
+    for answer in RIGHT[exercise.name]:
+        handed_back = check(exercise.name, answer)
+        for trial in exercise.trials:
+            result = handed_back(*exercise.arguments(trial))
+            assert values.same_form(result, exercise.expected[trial]), answer
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda result: map(float, result),
+        lambda result: (value for value in result),
+        lambda result: dict(enumerate(result)).values(),
+        lambda result: deque(result.tolist()),
+        lambda result: result.half(),
+        lambda result: result.bfloat16(),
+        lambda result: result.numpy().astype(np.float16),
+        lambda result: [Fraction(value) for value in result.tolist()],
+    ],
+)
+def test_right_results_of_any_kind(make: Callable) -> None:
+    verdict = diagnose(toy_exercise(), lambda values, weights: make(weights @ values))
+    assert verdict.kind == "right", verdict
+
+
+@pytest.mark.parametrize("make", [np.array, torch.tensor, list, lambda one: np.array([one])])
+def test_one_number_may_stand_in_an_array(make: Callable) -> None:
+    exercise = toy_exercise(reference=lambda values, weights: values.sum().item(), mistakes=())
+    verdict = diagnose(exercise, lambda values, weights: make([values.sum().item()]))
+    assert verdict.kind == "right"
+    two = verdict_on(lambda values, weights: make([values.sum().item()] * 2), exercise)
+    assert "What is asked: one number" in two
+
+
+def test_half_precision_is_named() -> None:
+    for dtype in (torch.float16, torch.bfloat16):
+        name = str(dtype).removeprefix("torch.")
+        near = diagnose(toy_exercise(), lambda values, weights, d=dtype: (weights @ values).to(d))
+        far = verdict_on(lambda values, weights, d=dtype: (1.02 * (weights @ values)).to(d))
+        assert near.kind == "right"
+        assert name in str(near)
+        assert name in far
+
+
+# What is left behind
 
 
 def test_each_trial_gets_its_own_inputs_and_changes_to_them_are_mentioned() -> None:

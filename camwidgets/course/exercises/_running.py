@@ -25,6 +25,7 @@ from torch.nn.modules import module as _module
 
 SECONDS = 10.0
 LIMIT = 200_000  # more numbers than this are not read
+ITEMS = 10_000  # nor longer lists
 
 
 class TooLong(BaseException):
@@ -83,13 +84,13 @@ def settle(answer: Any, depth: int = 0) -> Any:
             return answer.copy() if small else answer
         return answer.detach().clone() if small and answer.layout == torch.strided else answer
     if issubclass(kind, once):
-        items = list(islice(answer, LIMIT))
+        items = list(islice(answer, ITEMS + 1))
         if kind is GeneratorType and answer.gi_code.co_name != "<genexpr>":
             kind = Yielded
         answer, kind = items, kind if kind is Yielded else list
     elif kind not in (list, tuple):
         return answer
-    if depth > 8 or len(answer) > LIMIT:
+    if depth > 8 or len(answer) > ITEMS:
         return answer
     return kind(settle(item, depth + 1) for item in answer)
 

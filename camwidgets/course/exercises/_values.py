@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ._running import LIMIT, Yielded
+from ._running import ITEMS, LIMIT, Yielded
 
 HALF = {torch.float16: 0.004, torch.bfloat16: 0.008}  # the error that halves make by themselves
 
@@ -28,9 +28,11 @@ def _read(value: Any, left: list[int], depth: int = 0) -> torch.Tensor:
     kind = type(value)
     if issubclass(kind, (list, tuple)):
         left[0] -= len(value)
-        if depth > 8 or left[0] < 0:
+        if depth > 8 or left[0] < 0 or len(value) > ITEMS:
             raise TypeError("too many numbers")
-        return torch.stack([_read(v, left, depth + 1) for v in value]) if value else torch.zeros(0)
+        if not value or all(type(item) in (float, int, bool) for item in value):
+            return torch.tensor(value, dtype=torch.float64)
+        return torch.stack([_read(item, left, depth + 1) for item in value])
     if issubclass(kind, torch.Tensor):
         if value.is_complex() or value.layout != torch.strided or value.numel() > LIMIT:
             raise TypeError("complex, sparse or too many numbers")
@@ -58,7 +60,7 @@ def parts(value: Any) -> list | None:
     kind = type(value)
     if issubclass(kind, (list, tuple)):
         return list(value)
-    if issubclass(kind, (np.ndarray, torch.Tensor)) and value.ndim and len(value) <= LIMIT:
+    if issubclass(kind, (np.ndarray, torch.Tensor)) and value.ndim and len(value) <= ITEMS:
         return list(value)
     return None
 
@@ -212,6 +214,8 @@ def form(value: Any) -> str:
         return "a string"
     if issubclass(kind, bool):
         return "True or False"
+    if kind is Yielded:
+        return f"a generator of {len(value)}"
     shape = readable(value)
     if issubclass(kind, (list, tuple)) and (shape is None or shape.ndim < 2):
         return f"a {kind.__name__} of {len(value)}"
