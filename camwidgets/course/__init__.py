@@ -1,6 +1,7 @@
 """The course: its pictures, networks, training, guesses and exercises."""
 
 from .accidents import explain_missing_names
+from .card import VerdictCard
 from .claims import claim
 from .datasets import (
     CLASS_NAMES,
@@ -17,6 +18,7 @@ from .exercises import check, hint
 from .folders import Measured, load_image_folder, load_nih_cells, load_pets, load_table
 from .guesses import predict
 from .networks import CountCNN, FlattenCNN, GapCNN
+from .pretrained import Pretrained, photograph, pretrained
 from .training import History, accuracy, fit, save, scores, trained
 
 __all__ = [
@@ -28,6 +30,8 @@ __all__ = [
     "GapCNN",
     "History",
     "Measured",
+    "Pretrained",
+    "VerdictCard",
     "accuracy",
     "check",
     "claim",
@@ -41,7 +45,9 @@ __all__ = [
     "load_pets",
     "load_table",
     "paint_mark",
+    "photograph",
     "predict",
+    "pretrained",
     "save",
     "scores",
     "shuffled_crops",

@@ -114,4 +114,5 @@ def _part(name: str, part: Part) -> tuple[str, Picture | None]:
         text = ""
     if not isinstance(text, str) or not isinstance(picture, Picture | None):
         raise TypeError(f"{name} must be text, or (text, picture) with a Picture of cw.heat_row.")
-    return text.strip().strip("…").strip(), picture
+    text = text.strip()
+    return "" if text in ("…", "...") else text, picture

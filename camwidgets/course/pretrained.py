@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..files import load_image
 
@@ -35,6 +35,11 @@ class Pretrained:
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
     size: int
+
+    def prepare(self, picture: np.ndarray) -> Tensor:
+        """A picture uint8 (H, W, 3) as the network takes it, float (3, H, W)."""
+        mean, std = (torch.tensor(values)[:, None, None] for values in (self.mean, self.std))
+        return (torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255 - mean) / std
 
 
 def photograph(name: str, size: int | None = None) -> np.ndarray:
@@ -119,5 +124,3 @@ def _installed(module: str, package: str) -> Any:
             f"The package {package} is not installed: pip install {package} (it is in the "
             "course's requirements.txt)."
         ) from None
-
-

@@ -1,6 +1,6 @@
 """What learners write: right answers to every exercise, by its name."""
 
-from . import cam, clinic, grad_cam, guided, shortcut, training, trust, welcome
+from . import cam, clinic, grad_cam, guided, shortcut, training, trust, welcome, your_own
 
-CATALOGUES = (welcome, training, cam, grad_cam, clinic, guided, shortcut, trust)
+CATALOGUES = (welcome, training, cam, grad_cam, clinic, guided, shortcut, trust, your_own)
 RIGHT = {name: answers for catalogue in CATALOGUES for name, answers in catalogue.RIGHT.items()}
