@@ -18,6 +18,9 @@ from . import places
 from .datasets import load_crops, load_fields, shuffled_crops, to_tensor
 from .networks import CountCNN, FlattenCNN, GapCNN
 
+PIXELS_AT_ONCE = 2**18
+"""In a batch that is only looked at: 64 images of 64×64, 5 of 224×224."""
+
 
 @dataclass
 class History:
@@ -117,7 +120,8 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
     model.eval()
     try:
         with torch.no_grad():
-            return torch.cat([model(batch) for batch in images.split(64)])
+            at_once = max(1, PIXELS_AT_ONCE // max(1, images.shape[2:].numel()))
+            return torch.cat([model(batch) for batch in images.split(at_once)])
     finally:
         for module in training:
             module.training = True
