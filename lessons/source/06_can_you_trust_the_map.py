@@ -1063,5 +1063,5 @@ for label, (first, second, *_) in ranking.items():
 #   et al.: *Post hoc Explanations may be Ineffective for Detecting Unknown Spurious Correlation*,
 #   ICLR 2022.
 #
-# **Next.** [07 · Your own](07_your_own.ipynb): all of this was our data and our network. What happens
-# on yours?
+# **Next.** [07 · Your own](07_your_own.ipynb): all of this was our data and our network. What
+# happens on yours?
