@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import time
 import warnings
 from collections.abc import Sequence
@@ -14,7 +13,7 @@ import torch
 from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
-from .maps import grad_cam
+from .maps import grad_cam, stand_in
 from .pictures import Picture, _blend, _picture, _resized, _share, heat_grid
 
 FRAMES = 8
@@ -101,7 +100,7 @@ class MapsEachEpoch:
                     "MapsEachEpoch(…, models=False) keeps the maps alone.",
                     stacklevel=2,
                 )
-            self.models[_name(epoch + 1)] = copy.deepcopy(model).eval().cpu()
+            self.models[_name(epoch + 1)] = stand_in(model, own=True).cpu()
         self.seconds += time.perf_counter() - start
 
     @property

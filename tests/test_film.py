@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 
 import numpy as np
 import pytest
@@ -93,6 +94,18 @@ def test_a_training_that_starts_over_replaces_its_epochs() -> None:
     assert film.epochs == [1, 2]
     assert list(film.models) == ["epoch 1", "epoch 2"]
     assert len(film.maps) == 2
+
+
+def test_models_that_cannot_be_deepcopied_are_kept_too() -> None:
+    model = net()
+    torch.nn.utils.weight_norm(model.classifier)
+    model.lock = threading.Lock()
+    model(X).sum().backward()  # its weight is part of a graph now
+    with pytest.raises((RuntimeError, TypeError)):
+        copy.deepcopy(model)
+    film = MapsEachEpoch(SHOWN, 0)
+    film(0, model)
+    assert torch.equal(film.maps[0], cw.grad_cam(film.models["epoch 1"], SHOWN, target=0))
 
 
 def test_models_go_into_the_explorer_or_are_left_out() -> None:

@@ -60,6 +60,29 @@ WORKED = [
     ("training.accuracy", (t([0, 1], [0.49, 0.5], [1, 0]), torch.tensor([1, 0, 0])), 2 / 3),
     ("training.confusion", (torch.tensor([0, 0, 1]), torch.tensor([0, 1, 1]), 2), [[1, 1], [0, 1]]),
     ("welcome.brightest", (t([0, 0.99], [1, 0]),), (1, 0)),
+    (
+        "your_own.to_input",
+        (np.uint8([[[0, 51, 255], [255, 0, 51]]]), (0.5, 0.2, 0.0), (0.5, 0.1, 2.0)),
+        [[[-1, 1]], [[0, -2]], [[0.5, 0.1]]],
+    ),
+    # the frame is 8 zeros, so each distance is the length of the pixel itself
+    (
+        "your_own.odd_colours",
+        (np.uint8([[0, 0, 0], [0, 1, 0], [0, 0, 0]])[..., None] * [3, 4, 0],),
+        [[0, 0, 0], [0, 5, 0], [0, 0, 0]],
+    ),
+    ("your_own.hottest_window", (t([9, 0, 0, 0], [0, 0, 5, 5], [0, 0, 5, 5]), 2), (1, 2)),
+    ("your_own.hottest_window", (t([-1, -2], [-3, -0.5]), 1), (1, 1)),
+    (
+        "your_own.cover",
+        (t([[1, 2], [3, 9]], [[0, 0], [3, 5]]), 1, 1, 1),
+        [[[1, 2], [3, 2]], [[0, 0], [3, 1]]],
+    ),
+    ("your_own.p_value", (1.0, t(1, 2, 3)), 2 / 4),
+    ("your_own.p_value", (0.0, t(1, 2, 3)), 1 / 4),
+    ("your_own.p_value", (9.0, t(1, 2, 3)), 1),
+    ("your_own.skill", (t(1, 3), t(0, 4), 2.0), 1 / 2),
+    ("your_own.skill", (t(4, 0), t(0, 4), 2.0), -1),
 ]
 
 

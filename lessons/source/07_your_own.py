@@ -467,8 +467,8 @@ intervention_figure = cw.gallery(
     columns=6,
     alt="The rocket six times, each with its score of missile. Nothing changed; the rocket painted "
     "away, so that only towers and lamps are left; the same strip beside it painted away; the hot "
-    "sky on both sides gray; the same gray higher up, on sky alone; lower down, over towers and "
-    "lamps. The lowest score stands over the last, the next over the picture without the rocket.",
+    "sky on both sides gray; the same gray higher up, with the highest score of all; lower down, "
+    "over towers and lamps, with the lowest.",
 )
 intervention_figure
 
@@ -480,6 +480,8 @@ fall = now["nothing"] - now["rocket away"]
 claim("without the rocket it falls by more", fall > small, fall)
 lowest = min(now, key=now.get)
 claim("gray lower down, over towers and lamps, lowers it most", lowest == "lower down", lowest)
+rise = now["higher up"] - now["nothing"]
+claim("the same gray higher up raises it by more than that", rise > fall, rise)
 five = top_names(after[1], names, 5)
 claim("without any rocket, missile is among the first five", "missile" in five, *five)
 
@@ -492,14 +494,14 @@ predict.reveal(
 )
 
 # %% [markdown]
-# Read that again, for it is uncomfortable. A third of the heat lies on sky that the score does not
-# depend on, as far as gray paint can tell. Without any rocket, *missile* is still among the
-# network's first five answers. And paint where the map is nearly cold costs most.
+# Read that again. A third of the heat lies on sky, and gray paint there changes next to nothing.
+# The same gray higher up *raises* the score, by more than the missing rocket lowers it. Without any
+# rocket, *missile* stays among the first five. And paint where the map is nearly cold costs most.
 #
 # We do not know why. A position of this layer has seen far more than its 32 pixels, so the value
-# "beside the rocket" may speak of rocket, towers and lamps together. That is *one* explanation. It
-# would also fit a map that is merely a hill in the middle. Gray paint is an intruder too. What we
-# can sign is smaller: *the place of the heat was not the place of the evidence*.
+# "beside the rocket" may speak of rocket, towers and lamps together; or the map is merely a hill in
+# the middle. And gray is no neutral paint. What we can sign is small: *here, the place of the heat
+# did not tell where paint would matter*.
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
@@ -538,7 +540,7 @@ sentences = {
     "baseline": "A hill in the centre, which saw neither picture nor network, ranks the pixels "
     "nearly alike (rank correlation above 0.7). The place of the heat is no evidence by itself.",
     "intervention": "Gray on the hot sky left the score as it was. Painting the rocket away "
-    "lowered it, gray over towers and lamps lowered it more.",
+    "lowered it, gray over towers and lamps lowered it more, and gray higher up raised it.",
     "limits": "One photograph, one network, one layer, gray paint and inpainting. Why the heat "
     "lies where it does is not known.",
     # end solution
@@ -765,7 +767,7 @@ claim("the noisy cut's map is higher on average", level[1] > level[0], *map(floa
 # And the epochs side by side, with a slider? `cw.Explorer(film.models, pictures)` takes all the
 # copies. `film.gif("film.gif")` makes an animation to send.
 #
-# Write a second card for *your* network: the cell above waits for other sentences.
+# Write a second card for *your* network: the cells above wait.
 
 # %% [markdown]
 # ## Key points
@@ -775,7 +777,7 @@ claim("the noisy cut's map is higher on average", level[1] > level[0], *map(floa
 #   deserves a map.
 # - A hill in the centre is a strong opponent on photographs.
 # - Cover the suspect, and many squares elsewhere; take the suspect apart.
-# - The place of the heat need not be the place of the evidence. Sign what you tested.
+# - The place of the heat need not be where a change matters. Sign what you tested.
 #
 # ## Quiz
 #
