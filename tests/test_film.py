@@ -115,8 +115,10 @@ def test_models_go_into_the_explorer_or_are_left_out() -> None:
     assert "0 models 0.00 MB" in film.cost
     film = MapsEachEpoch(SHOWN, 0)
     film(0, net())
-    explorer = cw.Explorer(film.models["epoch 1"], film._pictures)
-    assert explorer.layer
+    film(1, scaled(3.0))
+    explorer = cw.Explorer(film.models, film._pictures)
+    assert explorer.model_name in film.models
+    explorer.model_name = "epoch 1"
     explorer.close()
 
 

@@ -52,7 +52,8 @@ def fit(
     """Train `model` with Adam under a one-cycle learning rate; it is left in eval mode.
 
     Args:
-        model: takes images (n, C, H, W), gives scores (n, classes) or numbers (n,).
+        model: takes images (n, C, H, W), gives scores (n, classes) or numbers (n,); it is trained
+            on the device that it is on, which each batch is sent to.
         images: float (N, C, H, W).
         targets: classes int64 (N,), or numbers float (N,) for a regression.
         validation: (images, targets) that are not trained on, measured after each epoch.
@@ -72,6 +73,7 @@ def fit(
     if validation is not None:
         _check(model, *validation, epochs, batch_size)
     images = images.contiguous(memory_format=torch.channels_last)  # a fifth faster on CPUs
+    device = _device(model)
     order = torch.Generator().manual_seed(seed)
     steps = epochs * math.ceil(len(images) / batch_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
@@ -84,7 +86,7 @@ def fit(
                 model.train()
                 total = 0.0
                 for batch in torch.randperm(len(images), generator=order).split(batch_size):
-                    error = loss(model(images[batch]), targets[batch])
+                    error = loss(model(images[batch].to(device)), targets[batch].to(device))
                     if not error.isfinite():
                         raise ValueError(
                             f"The loss became {error.item()} in epoch {epoch + 1}. Try a smaller "
@@ -121,10 +123,15 @@ def scores(model: nn.Module, images: Tensor) -> Tensor:
     try:
         with torch.no_grad():
             at_once = max(1, PIXELS_AT_ONCE // max(1, images.shape[2:].numel()))
-            return torch.cat([model(batch) for batch in images.split(at_once)])
+            batches = (batch.to(_device(model)) for batch in images.split(at_once))
+            return torch.cat([model(batch).to(images.device) for batch in batches])
     finally:
         for module in training:
             module.training = True
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
 
 
 def accuracy(model: nn.Module, images: Tensor, labels: Tensor) -> float:
