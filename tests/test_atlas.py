@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from nets import IMAGE, gap_net, seeded, worked_gap_net
+from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -373,6 +374,17 @@ def test_of_several_models_the_one_at_fault_is_named() -> None:
         of(Gap(), layers=["blocks.9"])
 
 
+def test_a_gray_file_suits_a_gray_model(tmp_path) -> None:
+    gray = pictures()[0, ..., 0]
+    Image.fromarray(gray).save(tmp_path / "gray.png")
+    model = seeded(lambda: nn.Sequential(block(1, 4), nn.AdaptiveAvgPool2d(1), nn.Flatten()))
+    atlas = Atlas({"net": model}, prepare(tmp_path / "gray.png"))
+    expected = Atlas({"net": model}, prepare(gray)).part("scores/0/0").header["scores"]
+    assert atlas.part("scores/0/0").header["scores"] == expected
+    with pytest.raises(ValueError, match=r"expected input.*1 channels"):
+        of(model)
+
+
 # -- own methods ------------------------------------------------------------------------------
 
 
@@ -647,6 +659,7 @@ class Dictionary(nn.Module):
         (Gap(), {"methods": ["gradcam"]}, ValueError, "'Grad-CAM'"),
         (Gap(), {"methods": []}, ValueError, "it is empty"),
         ("model", {}, TypeError, "torch.nn.Module"),
+        (Gap().to("meta"), {}, ValueError, "meta device: load their numbers"),
         (nan_model(), {}, ValueError, "NaN"),
         (Dictionary(), {}, ValueError, "class Logits"),
         (nn.Conv2d(3, 2, 3), {}, ValueError, "class Logits"),

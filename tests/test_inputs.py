@@ -90,6 +90,7 @@ ONE_PICTURE = {
     "PIL": (pil("RGB"), RGB),
     "PIL L": (Image.fromarray(GRAY), AS_RGB),
     "PIL LA": (Image.fromarray(np.stack([GRAY, OPACITY[..., 0]], 2)), None),
+    "PIL La": (Image.fromarray(np.stack([GRAY, OPACITY[..., 0]], 2)).convert("La"), None),
     "PIL 1": (Image.fromarray(GRAY > 128), np.where(AS_RGB > 128, 255, 0)),
     "PIL P": (palette(), of_palette()),
     "PIL P with a transparent colour": (
@@ -220,6 +221,7 @@ def test_pairs_bring_their_labels() -> None:
     assert labels(prepare((RGB, 2))) == [2]
     assert labels(prepare([(RGB, "ring"), (RGB, None)])) == ["ring", None]
     assert labels(prepare([{"image": RGB, "label": 1}, {"img": RGB}])) == [1, None]
+    assert labels(prepare([(RGB,), (GRAY,)])) == [None, None]
     assert labels(prepare([(RGB, torch.tensor([0.0, 1.0])), (RGB, 2.5)])) == [None, None]
 
 
@@ -227,6 +229,9 @@ def test_a_batch_brings_its_labels() -> None:
     pairs = TensorDataset(torch.rand(4, 3, 5, 5), torch.tensor([3, 1, 0, 2]))
     inputs = prepare(next(iter(DataLoader(pairs, batch_size=4))))
     assert labels(inputs) == [3, 1, 0, 2]
+    batch = {"pixel_values": pairs.tensors[0], "labels": pairs.tensors[1]}
+    assert labels(prepare(batch)) == [3, 1, 0, 2]
+    assert len(prepare({"pixel_values": pairs.tensors[0]})) == 4
     assert torch.equal(inputs.item(2).tensor, pairs[2][0])
 
 

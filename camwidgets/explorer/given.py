@@ -110,9 +110,11 @@ def _things(images: Any) -> list[Any]:
 def parted(thing: Any) -> tuple[Any, Any]:
     """(picture, label) of a pair, of a batch or of a row of a data set; else (thing, None)."""
     if isinstance(thing, Mapping):
-        for name in ("image", "img"):
-            if name in thing:
-                return thing[name], class_of(thing.get("label", thing.get("labels")))
+        name = next((name for name in ("image", "img", "pixel_values") if name in thing), None)
+        if name is not None:
+            thing = (thing[name], thing.get("label", thing.get("labels")))
+    if isinstance(thing, tuple) and len(thing) == 1 and _is_picture(thing[0]):
+        return thing[0], None
     if isinstance(thing, (tuple, list)) and len(thing) > 1 and _is_picture(thing[0]):
         first, second = thing[0], thing[1]
         batch = getattr(first, "ndim", 0) == 4 and getattr(second, "ndim", 0) == 1
@@ -323,6 +325,8 @@ def _opened(image: Image.Image) -> np.ndarray:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):
         return np.asarray(image)
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.has_transparency_data:
         return np.asarray(image.convert("RGBA"))
     return np.asarray(image.convert("L" if image.mode in ("1", "L") else "RGB"))

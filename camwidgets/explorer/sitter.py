@@ -172,9 +172,19 @@ class Sitter:
         return (lambda output: output[:, 0]) if c else (lambda output: -output[:, 0])
 
     def _like_model(self, x: Tensor) -> Tensor:
-        """A batch of one, with the type and on the device of the model's weights."""
-        weights = self.private.model.parameters()
-        weight = next((p for p in weights if p.is_floating_point()), None)
+        """A batch of one, with the type and on the device of the model's weights.
+
+        Of a gray picture in three equal channels, as from a file, a model of one gets one.
+        """
+        model = self.private.model
+        conv = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+        if conv is not None and conv.in_channels == 1 and len(x) == 3 and (x == x[:1]).all():
+            x = x[:1]
+        weight = next((p for p in model.parameters() if p.is_floating_point()), None)
+        if weight is not None and weight.is_meta:
+            raise ValueError(
+                "The model's weights are on the meta device: load their numbers first."
+            )
         return x[None] if weight is None else x[None].to(weight)
 
     # -- what is offered --------------------------------------------------------------------------
