@@ -1,6 +1,7 @@
 # make lab      JupyterLab with your workbook        make test     everything CI checks
 # make fresh LESSON=03  a fresh copy of a lesson     make data     the data set, drawn again
 # make lessons  notebooks from lessons/source        make picture  the README's explorer
+# make howtos   notebooks from howto/source           make howto-test  run under strict nbval
 # make front    the explorer's front end, bundled from its modules
 # make hub-test a workshop's hub on 127.0.0.1 with learners and accidents: LEARNERS=4 LESSONS="01 02"
 # make check-room  every lesson in a learner's 2 GB, on one CPU, without a network: LESSONS="03 05"
@@ -22,7 +23,7 @@ CPU_SUITS := [ `uname` = Linux ] && ! command -v nvidia-smi && [ ! -e /proc/driv
 CPU ?= $(shell { $(CPU_SUITS); } >/dev/null 2>&1 && echo 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: lab test install fresh lessons data picture front check-room bundle hub-test links
+.PHONY: lab test install fresh lessons howtos howto-test data picture front check-room bundle hub-test links
 .NOTPARALLEL:
 
 lab: install
@@ -43,6 +44,13 @@ fresh: install
 
 lessons: .venv/tested-with
 	$(BIN)/python lessons/source/build.py
+
+howtos: .venv/howto
+	$(BIN)/python howto/source/build.py
+
+howto-test: .venv/howto
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --nbval --nbval-current-env \
+	    --nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval_sanitize.cfg howto
 
 data: install
 	$(BIN)/python -m camwidgets.course.smear
@@ -85,6 +93,10 @@ links:
 
 node_modules/made: package.json .venv/tested-with
 	$(NODE)/npm install --no-audit --no-fund --no-package-lock --loglevel error
+	@touch $@
+
+.venv/howto: howto/requirements.txt .venv/tested-with
+	$(PIP) -r howto/requirements.txt
 	@touch $@
 
 .venv/hub: binder/jupyterhub/requirements.txt binder/jupyterhub/package.json .venv/tested-with
