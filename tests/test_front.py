@@ -126,7 +126,7 @@ def codes() -> list[dict]:
         {"alpha": 0.3, "target": 2, "signed": True},
         {"layer": "it's", "method": 'a "b"', "threshold": 0.15},
         {"layer": "both ' and \"", "view": "compare", "other": {"target": 0, "layer": "b"}},
-        {"outline": False, "alpha": 1, "image_index": 3},
+        {"outline": False, "alpha": 1, "image_index": 3, "other": {"target": 0}},
     ]
     call = "cw.Explorer(model, images"
     return [

@@ -206,6 +206,8 @@ PLAIN = {
 def code(start: str, state: dict[str, Any], first: dict[str, Any]) -> str:
     """The shortest call that gives this state; front/code.js writes the same one."""
     usual = {**PLAIN, **first}
+    if state["view"] != "compare":
+        state = {**state, "other": {}}
     changed = [f"{key}={value!r}" for key, value in state.items() if value != usual[key]]
     return f"{', '.join([start, *changed])})"
 

@@ -13,6 +13,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -95,9 +96,15 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def lab(tmp_path_factory) -> Iterator[Lab]:
-    """JupyterLab on 127.0.0.1 with a random token, and no settings but its own."""
+    """A JupyterLab for all tests of a run."""
     pytest.importorskip("jupyterlab")
-    home, folder = tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("notebooks")
+    with running(tmp_path_factory.mktemp("jupyter"), tmp_path_factory.mktemp("notebooks")) as lab:
+        yield lab
+
+
+@contextmanager
+def running(home: Path, folder: Path) -> Iterator[Lab]:
+    """JupyterLab on 127.0.0.1 with a random token, and no settings but its own."""
     settings = home / "config" / "labconfig" / "default_setting_overrides.json"
     settings.parent.mkdir(parents=True)
     quiet = {"fetchNews": "false", "checkForUpdates": False}

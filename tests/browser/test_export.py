@@ -310,6 +310,20 @@ def test_what_goes_wrong_is_said_in_the_page(page, opened, pictures):
     explorer.close()
 
 
+def test_the_note_and_the_score_s_own_name_are_said(page, opened, pictures):
+    model = gap(1)
+    model[0][1], model[1][1] = nn.SiLU(), nn.SiLU()
+    explorer = cw.Explorer(model, pictures, activation="none")
+    opened(explorer)
+    assert "silu" in page.locator(".cw-note").inner_text()
+    name = explorer.offer["scoreName"]["Sequential"]
+    assert name == "output"
+    assert f"· {name} " in caption(page)
+    assert "logit" not in caption(page)
+    assert caption(page) == explorer._still().caption
+    explorer.close()
+
+
 def test_asking_says_that_it_needs_the_kernel(page, opened, explorer):
     opened(explorer)
     page.get_by_role("button", name="Ask").click()

@@ -41,6 +41,7 @@ export function code(call, state, first) {
   const usual = { ...PLAIN, ...first };
   const changed = Object.keys(usual)
     .sort()
+    .filter((key) => key !== "other" || state.view === "compare")
     .filter((key) => repr(state[key]) !== repr(usual[key]))
     .map((key) => `${key}=${repr(state[key])}`);
   return `${[call, ...changed].join(", ")})`;

@@ -27,7 +27,8 @@ export class TakeAway {
 
   async save() {
     const { view } = this;
-    const panes = [view.first, view.second].filter((pane) => !pane.root.hidden && pane.shown);
+    const seen = [view.first, view.second].filter((pane) => !pane.root.hidden && pane.shown);
+    const panes = seen.length ? seen : [view.first];
     download(await picture(panes, view.lines), "explorer.png");
     say(this.status, "saved as explorer.png");
   }
