@@ -60,6 +60,12 @@ NO_MATTER = {
     "trust.similarity": {"a": "abs relu clamp squeeze", "b": "abs relu clamp squeeze"},
     "trust.bootstrap_interval": {"draws": "abs relu flip0 flip1"},
     "welcome.brightest": {"heat": "more shift"},
+    "your_own.to_input": {"picture": "abs relu nine2"},
+    "your_own.top_names": {"logits": "more shift squeeze"},
+    "your_own.odd_colours": {"picture": "abs relu nine2 flip2 squeeze"},
+    "your_own.hottest_window": {"heat": "more shift"},
+    "your_own.p_value": {"controls": "flip0 squeeze"},
+    "your_own.skill": {"predictions": "squeeze", "values": "squeeze"},
 }
 
 

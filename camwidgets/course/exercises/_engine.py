@@ -541,7 +541,7 @@ def _where_right(exercise: Exercise, right: list[bool]) -> Iterator[str]:
 
 def _telling(exercise: Exercise, right: list[bool]) -> str:
     """What all inputs with a right answer have and no other one, if that is one thing alone."""
-    said = [read(e) if not isinstance(e, (str, tuple)) else None for e in exercise.expected]
+    said = [None if isinstance(e, tuple) else readable(e) for e in exercise.expected]
     # zeros, True and small counts are right by chance now and then
     telling = [t for t in exercise.trials if said[t] is not None and (said[t] % 1).any()]
     if sum(right[t] for t in telling) < 2 or all(right[t] for t in telling):

@@ -258,7 +258,7 @@ def same_form(answer: Any, like: Any) -> bool:
     """Whether a caller meets the same types, shapes and dtypes in `answer` as in `like`."""
     if type(answer) is not type(like):
         return False
-    if isinstance(like, tuple):
+    if isinstance(like, (list, tuple)):
         return len(answer) == len(like) and all(map(same_form, answer, like))
     if isinstance(like, torch.Tensor):
         alike = (answer.shape, answer.dtype, answer.device) == (like.shape, like.dtype, like.device)
@@ -271,6 +271,10 @@ def same_form(answer: Any, like: Any) -> bool:
 
 def formed(answer: Any, like: Any, live: bool) -> Any:
     """`answer` with the types and dtypes of `like`; tensors keep their graph if `live`."""
+    if isinstance(like, str):
+        return answer
+    if isinstance(like, list):  # its length changes with the input
+        return [formed(item, like[0], live) for item in parts(answer) or []]
     if isinstance(like, tuple):
         items = parts(answer)
         if items is None or len(items) != len(like):

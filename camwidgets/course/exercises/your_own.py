@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from ._draws import normal, order, positive
 from ._engine import Exercise, Mistake
 
 # to_input
@@ -45,24 +46,30 @@ TO_INPUT = Exercise(
     name="your_own.to_input",
     reference=to_input,
     cases=_picture_mean_std,
-    edges=((np.zeros((1, 1, 3), np.uint8), (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)),),
+    edges=(
+        (np.zeros((1, 1, 3), np.uint8), (0.5, 0.4, 0.3), (0.5, 0.25, 0.2)),
+        lambda g: (_bytes(g, 1, 6, 3), (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+        lambda g: (_bytes(g, 6, 1, 3), (0.0, 0.1, 0.9), (1.0, 2.0, 0.1)),
+        lambda g: (_bytes(g, 30, 24, 3), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1)),
+        lambda g: (_bytes(g, 3, 3, 3), (0.2, 0.3, 0.1), (0.2, 0.3, 0.1)),
+    ),
     hints=(
         "Three things happen to a pixel: bytes become numbers from 0 to 1, the channels move to "
         "the front, and each channel is shifted and stretched.",
-        "torch.from_numpy(picture).permute(2, 0, 1).float() / 255 is (3, H, W). A tensor of three "
-        "numbers fits beside it as [:, None, None].",
-        "return (pixels - torch.tensor(mean)[:, None, None]) / ___",
+        "`torch.from_numpy(picture).permute(2, 0, 1).float() / 255` is (3, H, W). A tensor of "
+        "three numbers fits beside it as `[:, None, None]`.",
+        "`return (pixels - torch.tensor(mean)[:, None, None]) / ___`",
     ),
     mistakes=(
         Mistake(
             lambda picture, mean, std: (
                 (255 * to_input(picture, (0, 0, 0), (1, 1, 1)) - _column(mean)) / _column(std)
             ),
-            "You normalised the bytes, 0 to 255: mean and std belong to pictures in [0, 1].",
+            "You normalised the bytes, 0 to 255: mean and std belong to pictures in `[0, 1]`.",
         ),
         Mistake(
             lambda picture, mean, std: to_input(picture, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
-            "You scaled the picture to [0, 1]; mean and std are still to come.",
+            "You scaled the picture to `[0, 1]`; mean and std are still to come.",
         ),
         Mistake(
             lambda picture, mean, std: to_input(picture, std, mean),
@@ -80,7 +87,8 @@ TO_INPUT = Exercise(
                 )
                 / _column(std)
             ),
-            "reshape cuts the row of numbers anew and scatters the colours; permute moves an axis.",
+            "`reshape` cuts the row of numbers anew and scatters the colours; `permute` moves an "
+            "axis.",
         ),
         Mistake(
             lambda picture, mean, std: to_input(picture, (0, 0, 0), std) - _column(mean),
@@ -125,12 +133,19 @@ TOP_NAMES = Exercise(
     name="your_own.top_names",
     reference=top_names,
     cases=_logits_and_names,
-    edges=((torch.tensor([-2.0]), ["ant"], 1), (torch.tensor([-2.0, -1.0]), ["ant", "bee"], 2)),
+    edges=(
+        (torch.tensor([-2.0]), ["ant"], 1),
+        (torch.tensor([-2.0, -1.0]), ["ant", "bee"], 2),
+        (normal(10), list(ANIMALS), 1),
+        (-positive(10), list(ANIMALS), 10),
+        (order(30) * 0.1 - 1, [f"animal {i}" for i in range(30)], 12),
+        (torch.tensor([0.0, 3.0, 1.5]), ("ant", "bee", "cat"), 3),
+    ),
     hints=(
         "Which places in logits hold the highest numbers? The names stand at the same places.",
-        "logits.topk(count).indices are the places, the highest first; .tolist() makes whole "
+        "`logits.topk(count).indices` are the places, the highest first; `.tolist()` makes whole "
         "numbers of them, which a list of names understands.",
-        "return [names[i] for i in logits.topk(count).___.tolist()]",
+        "`return [names[i] for i in logits.topk(count).___.tolist()]`",
     ),
     mistakes=(
         Mistake(
@@ -214,13 +229,18 @@ ODD_COLOURS = Exercise(
     name="your_own.odd_colours",
     reference=odd_colours,
     cases=_random_picture,
-    edges=((np.full((3, 4, 3), 7, np.uint8),), lambda g: (_bytes(g, 3, 3, 3),)),
+    edges=(
+        (np.full((3, 4, 3), 7, np.uint8),),
+        lambda g: (_bytes(g, 3, 3, 3),),
+        lambda g: (_bytes(g, 3, 9, 3),),
+        lambda g: (_bytes(g, 30, 24, 3),),
+    ),
     hints=(
         "Two steps: the mean colour of the outermost pixels, then for each pixel a distance "
         "between two points with three coordinates.",
-        "A boolean (H, W) that is True on the frame picks its pixels: picture[edge] is (n, 3). "
+        "A boolean (H, W) that is True on the frame picks its pixels: `picture[edge]` is (n, 3). "
         "Count with floats, since bytes wrap around below 0.",
-        "return np.sqrt(((picture - picture[edge].mean(axis=0)) ** 2).sum(axis=___))",
+        "`return np.sqrt(((picture - picture[edge].mean(axis=0)) ** 2).sum(axis=___))`",
     ),
     mistakes=(
         Mistake(
@@ -317,13 +337,18 @@ HOTTEST_WINDOW = Exercise(
         lambda g: (torch.randn(4, 9, generator=g), 4),
         lambda g: (-1 - torch.rand(6, 7, generator=g), 3),
         (torch.tensor([[1.5]]), 1),
+        (normal(1, 6), 1),
+        (normal(6, 1), 1),
+        (-order(30, 24), 5),
+        (order(24, 30) - 300, 11),
     ),
     hints=(
         "A window has H - side + 1 places downwards and W - side + 1 to the right. Each has a "
         "mean; which is the largest, and where?",
-        "torch.nn.functional.avg_pool2d(heat[None], side, stride=1)[0] holds the mean of every "
-        "window at its (top, left). divmod turns the place of its maximum into a row and a column.",
-        "return divmod(int(means.argmax()), means.shape[___])",
+        "`torch.nn.functional.avg_pool2d(heat[None], side, stride=1)[0]` holds the mean of every "
+        "window at its (top, left). `divmod` turns the place of its maximum into a row and a "
+        "column.",
+        "`return divmod(int(means.argmax()), means.shape[___])`",
     ),
     mistakes=(
         Mistake(
@@ -348,7 +373,7 @@ HOTTEST_WINDOW = Exercise(
         ),
         Mistake(
             _on_a_grid,
-            "You tried windows side by side only: a window may begin at every pixel (stride=1).",
+            "You tried windows side by side only: a window may begin at every pixel (`stride=1`).",
         ),
         Mistake(
             _centre_of_the_window,
@@ -356,7 +381,7 @@ HOTTEST_WINDOW = Exercise(
         ),
         Mistake(
             lambda heat, side: int(_window_means(heat, side).argmax()),
-            "That is the place in a flat list; divmod by the number of columns gives row and "
+            "That is the place in a flat list; `divmod` by the number of columns gives row and "
             "column.",
         ),
         Mistake(
@@ -411,12 +436,16 @@ COVER = Exercise(
         lambda g: (torch.rand(1, 4, 5, generator=g), 0, 0, 1),
         lambda g: (torch.rand(3, 4, 6, generator=g), 0, 2, 4),
         lambda g: (torch.rand(2, 5, 4, generator=g), 1, 0, 4),
+        (9 * normal(12, 24, 30), 11, 15, 10),
+        (normal(3, 1, 5), 0, 3, 1),
+        (normal(3, 5, 1), 4, 0, 1),
+        (-positive(2, 4, 4), 1, 1, 2),
     ),
     hints=(
         "Which pixels lie outside of the square, and what is their mean in each channel?",
-        "A boolean `square` (H, W) helps twice: image[:, ~square].mean(dim=1) is the colour, one "
-        "number per channel, and torch.where chooses.",
-        "return torch.where(square, colour[:, None, None], ___)",
+        "A boolean `square` (H, W) helps twice: `image[:, ~square].mean(dim=1)` is the colour, "
+        "one number per channel, and `torch.where` chooses.",
+        "`return torch.where(square, colour[:, None, None], ___)`",
     ),
     mistakes=(
         Mistake(
@@ -496,13 +525,16 @@ P_VALUE = Exercise(
         (-9.0, torch.tensor([1.0, 2.0, 3.0, 0.5])),
         (9.0, torch.tensor([1.0, 2.0])),
         (-2.0, torch.tensor([-2.0])),
+        (0.0, torch.tensor([0.0, -0.5, 0.0, 3.0])),
+        (0.5, normal(30)),
+        (1.5, order(12) / 4),
     ),
     hints=(
         "If the suspect were a square like any other, it would be one of K + 1, and its score "
         "could stand at any place in their order.",
         "Count the controls whose score is as low or lower, and add one for the suspect itself, "
         "above and below the line.",
-        "return (1 + int((controls <= suspect).sum())) / (___)",
+        "`return (1 + int((controls <= suspect).sum())) / (___)`",
     ),
     mistakes=(
         Mistake(
@@ -573,12 +605,15 @@ SKILL = Exercise(
         (torch.tensor([1.0, 2.0]), torch.tensor([1.0, 2.0]), 0.0),
         (torch.tensor([5.0]), torch.tensor([1.0]), -1.0),
         (torch.tensor([3.0, 3.0, 3.0]), torch.tensor([1.0, 2.0, 6.0]), 3.0),
+        (normal(5), -normal(5), 0.0),
+        (9 * normal(30), -positive(30), -2.5),
+        (torch.zeros(4), positive(4), 0.5),
     ),
     hints=(
         "Two mean absolute errors: of the predictions, and of somebody who always says `guess`.",
-        "(predictions - values).abs().mean() is the first. The second has guess in place of the "
+        "`(predictions - values).abs().mean()` is the first. The second has guess in place of the "
         "predictions. What share of the second does the first leave?",
-        "return (1 - error / ___).item()",
+        "`return (1 - error / ___).item()`",
     ),
     mistakes=(
         Mistake(
