@@ -90,10 +90,10 @@ def relus_follow(rule: Rule | None, root: Any) -> Iterator[None]:
     Raises:
         ValueError: there is no ReLU; the message names the activations found.
     """
-    hooks = []
+    hooks: list[Any] = []
     try:
-        for node in _relus(reached(root)) if rule else ():
-            hooks.append(node.register_hook(_hook(rule)))
+        if rule is not None:
+            hooks = [node.register_hook(_hook(rule)) for node in _relus(reached(root))]
         yield
     finally:
         for hook in hooks:
@@ -109,7 +109,7 @@ def _hook(rule: Rule) -> Callable:
 
 def _relus(nodes: Iterable[Any]) -> list[Any]:
     """The ReLUs among these nodes; activations that are none are told."""
-    relus, others = [], Counter()
+    relus, others = [], Counter[str]()
     for node in nodes:
         if is_relu(node):
             relus.append(node)

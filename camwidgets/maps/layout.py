@@ -73,8 +73,8 @@ class Layouts:
     def start(self, leaf: Tensor) -> None:
         """A tensor (N, K, h, w) at which the graph begins."""
         with torch.enable_grad():
-            node = leaf.view_as(leaf).grad_fn.next_functions[0][0]
-        self.known[node, 0] = self._fresh(leaf.shape)
+            view: Any = leaf.view_as(leaf).grad_fn
+        self.known[view.next_functions[0][0], 0] = self._fresh(leaf.shape)
 
     def reading(self, edge: tuple[Any, int]) -> Reading | None:
         """How what this edge leads to is read as maps larger than 1×1; None if it holds none."""
@@ -112,7 +112,7 @@ class Layouts:
         if name in ("Addmm", "Mm"):
             return (*given[:-1], (Atom("k", shape[-1]),)) if len(given) == len(shape) else None
         if name in ("Bmm", "Baddbmm"):
-            return _product(*inputs[-2:], shape)
+            return _product(inputs[-2], inputs[-1], shape)
         if name.startswith("ScaledDotProduct"):
             return _product(inputs[0], inputs[2], shape)
         if name == "Cat":
@@ -275,11 +275,11 @@ def _merged(axis: Axis) -> Axis:
     atoms: list[Atom] = []
     for atom in axis:
         atoms.append(atom)
-        while len(atoms) > 1 and atoms[-1].part == 1 and atoms[-1].whole is not None:
+        while len(atoms) > 1 and atoms[-1].part == 1 and (whole := atoms[-1].whole):
             first, second = atoms[-2:]
-            if first.whole is not second.whole or first.size * second.size != first.whole.size:
+            if first.whole is not whole or first.size * second.size != whole.size:
                 break
-            atoms[-2:] = [first.whole]
+            atoms[-2:] = [whole]
     return tuple(atoms)
 
 

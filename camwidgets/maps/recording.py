@@ -238,12 +238,12 @@ def record(
     check(model, images)
     if layers is None:
         last = _LastMaps(model, images, keep=pixels)
-        call, *others = last.on_the_way(target)
-        if call.reading.is_grid and last.is_ready(call):
-            return last.recording([call])
-        layers = [call.name]
-        if not call.reading.is_grid:
-            layers = [_last_to_count(model, images, [call, *others], target)]
+        calls = last.on_the_way(target)
+        if len(calls) == 1 and last.is_ready(calls[0]):
+            return last.recording(calls)
+        layers = [calls[0].name]
+        if len(calls) > 1:
+            layers = [_last_to_count(model, images, calls, target)]
     passed = _AskedLayers(model, images, layers, keep=pixels or not layers)
     return passed.recording(passed.calls)
 
@@ -422,7 +422,7 @@ class _Pass:
         features = {c.name: full(c.reading(c.tensor.detach())) for c in calls if c.reading}
         return Recording(self.output, self.images, features, self.head, calls)
 
-    def _keep_head(self, module: nn.Module, args: tuple, output: Any) -> None:
+    def _keep_head(self, module: nn.Linear, args: tuple, output: Any) -> None:
         if args and isinstance(output, Tensor):
             self.head = (module.weight.detach(), args[0].detach(), output.detach())
 
@@ -518,7 +518,7 @@ class _LastMaps(_Pass):
     def on_the_way(self, target: Target, most: int = 12) -> list[Call]:
         """The last map that everything passes through on the way to the score.
 
-        Of tokens, the last few such maps, the very last one first.
+        Of tokens, the last few such maps, the very last one first; a grid ends the search.
         """
         with torch.inference_mode(False), torch.enable_grad():
             root = differentiable(scores(self.output, target, len(self.images))).grad_fn
@@ -527,10 +527,10 @@ class _LastMaps(_Pass):
             found: list[Call] = []
             for call in reversed(self.calls):
                 if call.node in nodes and call.node not in own:
-                    call.reading = self.layouts.reading(call.edge)
-                    found += [call] if call.reading else []
-                if found and (found[0].reading.is_grid or len(found) == most):
-                    break
+                    call.reading = reading = self.layouts.reading(call.edge)
+                    found += [call] if reading else []
+                    if (reading and reading.is_grid) or len(found) == most:
+                        break
             if found:
                 break
         else:

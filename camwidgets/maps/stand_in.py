@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 CONTAINERS = {dict, OrderedDict, defaultdict, list, tuple, set, deque}
@@ -40,7 +41,7 @@ def stand_in(model: nn.Module, *, own: bool = False) -> nn.Module:
         return _Double(own).module(model)
 
 
-def unwrapped(module: nn.Module) -> nn.Module:
+def unwrapped(module: Any) -> nn.Module:
     """The module inside `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
     while True:
         if isinstance(module, WRAPPERS):
@@ -96,13 +97,15 @@ class _Double:
         if kind is FunctionType:
             return self.function(value)
         if kind is SimpleNamespace or _holds_modules(value):
-            new = self.made[id(value)] = kind.__new__(kind)
+            new = self.made[id(value)] = (
+                object.__new__(kind) if _holds_modules(value) else SimpleNamespace()
+            )
             new.__dict__.update({key: self.thing(part) for key, part in vars(value).items()})
             return new
         return value
 
     def tensor(self, tensor: Tensor) -> Tensor:
-        if isinstance(tensor, nn.parameter.UninitializedTensorMixin):
+        if isinstance(tensor, (UninitializedBuffer, UninitializedParameter)):
             raise ValueError(
                 "The model has lazy layers: call it once on an image to give them shapes."
             )

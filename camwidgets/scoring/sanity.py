@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import torch
@@ -109,7 +110,7 @@ def _from_the_top(model: nn.Module, images: Tensor) -> list[str]:
 
 def _reset(layer: nn.Module, seed: int) -> None:
     """Initialise on the CPU: the same weights on every device, and one random state to guard."""
-    fresh = deepcopy(layer).cpu()
+    fresh: Any = deepcopy(layer).cpu()
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
         fresh.reset_parameters()
