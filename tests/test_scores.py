@@ -1,0 +1,194 @@
+"""Which number a map explains: endings without a slope, small floats, outputs that do not suit."""
+
+from __future__ import annotations
+
+import warnings
+
+import pytest
+import torch
+from nets import gap_net, pictures, seeded
+from torch import Tensor, nn
+from torch.testing import assert_close
+
+from camwidgets import maps
+
+IMAGES = pictures(2, 3, 12, 12)
+ENDINGS = {"softmax": nn.Softmax(1), "log-softmax": nn.LogSoftmax(1), "sigmoid": nn.Sigmoid()}
+
+
+def sure(model: nn.Module, factor: float) -> nn.Module:
+    with torch.no_grad():
+        model[-1].weight.mul_(factor)
+    return model
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_ending_without_a_slope_is_told(ending: str) -> None:
+    model = nn.Sequential(*sure(gap_net(), 1e5), ENDINGS[ending])
+    for method in (maps.grad_cam, maps.guided_backprop, maps.hires_cam):
+        with pytest.warns(UserWarning, match=rf"ends in a {ending}.*\[0, 1\].*logits"):
+            method(model, IMAGES)
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_an_ending_with_a_slope_is_not_told(ending: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert maps.grad_cam(nn.Sequential(*gap_net(), ENDINGS[ending]), IMAGES).any()
+        maps.grad_cam(sure(gap_net(), 1e5), IMAGES)
+
+
+@pytest.mark.parametrize("method", [maps.cam, maps.grad_cam, maps.hires_cam, maps.layer_cam])
+def test_float16_at_512(method) -> None:
+    images = pictures(1, 3, 512, 512)
+    single = method(gap_net(), images, target=1)
+    half = method(gap_net().half(), images.half(), target=1)
+    assert half.dtype == torch.float32
+    assert (half - single).abs().max() < 0.02 * single.abs().max()
+
+
+def test_float16_gradients_that_overflow_when_scaled() -> None:
+    model = sure(gap_net(), 300).half()
+    images = pictures(1, 3, 4, 4).half()
+    half = maps.features_and_gradient(model, images, "0", 1)[1]
+    single = maps.features_and_gradient(model.float(), images.float(), "0", 1)[1]
+    assert half.isfinite().all()
+    assert (half - single).abs().max() < 0.02 * single.abs().max()
+
+
+class Autocast(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = gap_net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.inner(x)
+
+
+@pytest.mark.parametrize("method", [maps.cam, maps.grad_cam, maps.guided_backprop])
+def test_autocast(method) -> None:
+    expected = method(gap_net(), IMAGES, target=1)
+    inside = method(Autocast(), IMAGES, target=1)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        around = method(gap_net(), IMAGES, target=1)
+    for found in (inside, around):
+        assert found.shape == expected.shape
+        assert (found - expected).norm() < 0.1 * expected.norm()
+
+
+def test_errors_that_are_not_about_the_images_keep_their_type() -> None:
+    class Raises(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            raise self.error
+
+    model = Raises(*gap_net())
+    for error in (
+        torch.OutOfMemoryError("no memory"),
+        KeyboardInterrupt(),
+        NotImplementedError("later"),
+        RecursionError("deep"),
+        MemoryError("full"),
+        RuntimeError("DefaultCPUAllocator: can't allocate memory"),
+    ):
+        model.error = error
+        for method in (maps.grad_cam, maps.cam, maps.layer_names, maps.guided_backprop, maps.run):
+            with pytest.raises(type(error)) as caught:
+                method(model, IMAGES)
+            assert caught.value is error
+
+
+def test_the_default_layer_follows_the_target() -> None:
+    class TwoHeads(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = nn.Conv2d(3, 4, 3)
+            self.side = nn.Conv2d(4, 5, 3)
+            self.main = nn.Conv2d(4, 6, 3)
+            self.linear, self.extra = nn.Linear(6, 3), nn.Linear(5, 3)
+
+        def forward(self, x: Tensor) -> dict[str, Tensor]:
+            x = self.trunk(x).relu()
+            out = self.linear(self.main(x).mean((2, 3)))
+            return {"out": out, "aux": self.extra(self.side(x).mean((2, 3)))}
+
+    model = seeded(TwoHeads)
+    for key, layer in (("out", "main"), ("aux", "side")):
+
+        def target(output: dict[str, Tensor], key: str = key) -> Tensor:
+            return output[key][:, 1]
+
+        assert maps.record(model, IMAGES, target=target).layers == [layer]
+        assert torch.equal(
+            maps.grad_cam(model, IMAGES, None, target), maps.grad_cam(model, IMAGES, layer, target)
+        )
+
+
+def test_the_default_layer_of_a_segmentation_is_not_its_output() -> None:
+    class Segments(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.trunk = nn.Sequential(nn.Conv2d(3, 4, 3, 2), nn.ReLU())
+            self.last = nn.Conv2d(4, 3, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return nn.functional.interpolate(self.last(self.trunk(x)), x.shape[2:])
+
+    model = seeded(Segments)
+    recording = maps.record(model, IMAGES, target=lambda y: y[:, 1].mean((1, 2)))
+    assert recording.layers == ["trunk"]
+
+
+def test_the_default_layer_is_no_inner_branch_and_no_pooling_that_repeats() -> None:
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 4, 3)
+            self.left, self.right = nn.Conv2d(4, 4, 3, padding=1), nn.Conv2d(4, 4, 1)
+            self.pool, self.linear = nn.AdaptiveAvgPool2d(12), nn.Linear(8 * 144, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            x = torch.cat([self.left(x), self.right(x)], 1)
+            return self.linear(self.pool(x).flatten(1))
+
+    model = seeded(Branches)
+    assert maps.record(model, IMAGES).layers == ["stem"]
+    assert maps.layer_names(model, IMAGES) == ["stem", "left", "right", "pool"]
+
+
+@pytest.mark.parametrize(
+    ("images", "words"),
+    [
+        ((IMAGES, IMAGES), "tuple of tensors.*OfImages"),
+        ({"image": IMAGES}, "dict of tensors.*OfImages"),
+        (IMAGES[None], r"video.*flatten\(0, 1\)"),
+        (IMAGES[0, 0], r"\[None, None\]"),
+    ],
+)
+def test_other_inputs(images: object, words: str) -> None:
+    with pytest.raises((TypeError, ValueError), match=f"(?s){words}"):
+        maps.grad_cam(gap_net(), images)
+
+
+def test_models_that_take_more_than_images() -> None:
+    class Two(nn.Module):
+        def forward(self, x: Tensor, y: Tensor) -> Tensor:
+            return x
+
+    class OfADict(nn.Module):
+        def forward(self, batch: dict) -> Tensor:
+            return batch["image"]
+
+    for model in (Two(), OfADict()):
+        with pytest.raises(ValueError, match=r"(?s)Wrap it:.*OfImages"):
+            maps.grad_cam(model, IMAGES)
+
+
+def test_an_unknown_layer_of_a_large_model_is_answered_shortly() -> None:
+    layers = [nn.Conv2d(3 if i == 0 else 4, 4, 1) for i in range(60)]
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match=r"nearest of the 60 layers.*'31'") as caught:
+        maps.grad_cam(model, IMAGES, "311")
+    assert len(str(caught.value)) < 400
+    assert_close(maps.grad_cam(model, IMAGES), maps.grad_cam(model, IMAGES, "59"))
