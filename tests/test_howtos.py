@@ -64,7 +64,8 @@ def test_every_figure_says_in_words_what_it_shows(source):
             for image in re.findall("<img[^>]*>", data.get("text/html", "")):
                 figures += 1
                 alt = re.search(r'\balt="([^"]*)"', image)
-                assert alt and len(alt[1].split()) >= 5, cell.id
+                assert alt, cell.id
+                assert len(alt[1].split()) >= 5, cell.id
     assert figures >= 1
 
 

@@ -122,9 +122,9 @@ predict(
 # <code>NameError: name 'cw' is not defined</code></b></summary>
 #
 # A restarted kernel remembers nothing: neither imports nor your answers. Put the cursor into the
-# cell where you stopped and choose *Run → Run All Above Selected Cell*. It is quick: trained
-# networks are kept. (Did you delete an exercise's cell? Then nothing defines its function: a fresh
-# copy of the lesson has it.) </details>
+# cell where you stopped and choose *Run → Run All Above Selected Cell*. It takes seconds, or
+# half a minute in lesson 01, which trains. (Did you delete an exercise's cell? Then nothing defines
+# its function: *Edit → Undo Cell Operation* brings it back.) </details>
 
 # %% [markdown]
 # ## How an exercise works

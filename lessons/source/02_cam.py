@@ -890,9 +890,10 @@ explorer = cw.Explorer(
     test.images[crops],
     CLASS_NAMES,
     masks=list(test.masks[crops]),
+    labels=test.labels[crops].tolist(),
     methods=["CAM", "Grad-CAM"],
+    method="CAM",
 )
-explorer.method = "CAM"
 explorer
 
 # %% [markdown]
@@ -902,7 +903,8 @@ explorer
 # 1. … two classes have their hottest place on the same spot. (The bars show what the network
 #    thinks of the two.)
 # 2. … a class's hottest value (in the line under the picture) is less than a tenth of
-#    another's. Could you tell from the colours?
+#    another's. Could you tell from the colours? (**Display** has one scale for all maps of a
+#    picture, and both signs.)
 # 3. … the hottest place of the network's answer is *not* in the outline. Is the answer right
 #    all the same?
 # 4. … you would not know the answer from the map alone: put alpha to 1, move to a crop at
@@ -911,7 +913,11 @@ explorer
 #    *Grad-CAM*. At the last layer the picture stays the same (its numbers shrink: by which
 #    factor?). Then slide to earlier layers. How can there be maps?
 #
-# The last one is the question of lesson 03.
+# **Compare** puts a second map beside the first, of another class, say; **Overview** shows all
+# classes at once. **Ask** is an intervention: paint over what you suspect, as in lesson 01, and the
+# network answers anew.
+#
+# The fifth task is the question of lesson 03.
 
 # %% [markdown] tags=["instructor"]
 # **Instructor.** Ten minutes in pairs, one at the mouse, one with paper. Collect crop numbers

@@ -404,6 +404,7 @@ cw.heat_row(
     picture,
     [cw.normalize(coarse)[0], cw.normalize(finer)[0]],
     ["classifier.0: 4×4", "blocks.3: 16×16"],
+    scale="share of the map's maximum",
     mask=mask,
     alt="The cell and two maps of the same score, each divided by its maximum: at 4 by 4 one broad "
     "blob, at 16 by 16 a smaller one.",
@@ -558,6 +559,7 @@ heat_grid(
     [[maps[c] for maps in grid] for c in range(5)],
     layers,
     rows=CLASS_NAMES,
+    scale="share of the column's maximum",
     alt="Five rows for the classes, four columns for the layers. The early layers show frames, "
     "stain or nothing; the last layer shows blobs, the one for trophozoite near the parasite.",
 )
@@ -589,6 +591,7 @@ heat_grid(
     [list(five / five.max()), list(cw.normalize(five))],
     CLASS_NAMES,
     rows=["one scale", "each on its own"],
+    scale="share of the maximum",
     alt="Two rows of five maps. On one scale the classes differ in strength; with each map on its "
     "own scale every class that is not blank glows as brightly as the right one.",
 )
@@ -633,7 +636,7 @@ verdicts = ["right" if right else "wrong" for right in y_six == labels[six]]
 # %% jupyter={"source_hidden": true}
 cw.gallery(
     [*test.images[six], *overlays],
-    [*(CLASS_NAMES[c] for c in labels[six]), *verdicts],
+    [*(f"{CLASS_NAMES[c]}: {v}" for c, v in zip(labels[six], verdicts, strict=True)), *[""] * 6],
     columns=6,
     alt="Six infected cells drawn at random, and below each its map for the net's answer, each on "
     "a scale of its own. The maps are hottest on or at the parasite and warm beside it.",
@@ -843,6 +846,7 @@ cw.heat_row(
     field,
     [number_map / number_map.max(), after_relu / number_map.max(), -hidden / hidden.max()],
     ["both signs", "after ReLU", "what ReLU hid, own scale"],
+    scale="share of the maximum",
     signed=True,
     mask=fields.parasites[chosen],
     alt="The field under three maps. With both signs and after ReLU: red on most of the infected "

@@ -253,6 +253,7 @@ heat_grid(
     ["plain: speckle", "deconvnet: everywhere", "guided: a clean drawing"],
     rows=[CLASS_NAMES[c] for c in classes],
     alpha=0.9,
+    scale="share of the map's maximum",
     alt="Four crops, each with three maps. The plain gradient is speckled, the deconvnet covers "
     "cell and background with a grid of dots, guided backpropagation draws parasites "
     "and other stained specks on black.",
@@ -426,6 +427,7 @@ two_cells(
     "The ring and the schizont with four maps each. Grad-CAM is a wide blob, hottest on the cell "
     "of the class asked for; the product draws fine detail, fainter on the other cell.",
     alpha=0.9,
+    scale="share of the pair's maximum",
 )
 
 # %% [markdown]
@@ -619,6 +621,7 @@ two_cells(
     "the schizont and pale blue around it; positive-only is red on both.",
     signed=True,
     alpha=0.7,
+    scale="share of the map's maximum",
 )
 
 # %% [markdown]
@@ -757,6 +760,7 @@ heat_grid(
     ["guided, as learned", "random top: alike", "Grad-CAM, as learned", "random top: another"],
     rows=[CLASS_NAMES[c] for c in targets[:3]],
     alpha=0.9,
+    scale="share of the map's maximum",
     alt="Three crops with four maps each. The guided backpropagation of the learned net and of the "
     "net with a random top draw nearly the same parasite; the two Grad-CAM maps differ.",
 )

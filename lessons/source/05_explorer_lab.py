@@ -14,8 +14,10 @@
 # its cells like this:
 
 # %%
+import ipywidgets as widgets
 import numpy as np
 import torch
+from IPython.display import display
 from matplotlib.figure import Figure
 
 import camwidgets as cw
@@ -52,7 +54,7 @@ shown = rings + others
 # %% jupyter={"source_hidden": true}
 cw.gallery(
     inked.images[shown],
-    [CLASS_NAMES[label] for label in inked.labels[shown]],
+    ["rings", "", "", "", *(CLASS_NAMES[label] for label in inked.labels[others])],
     alt="Eight cells drawn by chance: four rings, each with a blue-green pen mark near a corner, "
     "and one each of uninfected, trophozoite, schizont and gametocyte, without a mark.",
     columns=8,
@@ -108,41 +110,49 @@ predict("first", "Your first verdict: which networks look at the pen?", sentence
 # %% [markdown]
 # ## Search
 #
-# One Explorer for each lab, over the eight pictures above. Take your time and take notes. For each:
+# One Explorer holds all three labs, over the eight pictures above. Take your time and take notes.
+# For each lab (slider **model**):
 #
-# 1. Set **class** to *ring* and move **image** through the four rings (the first four). Where is
+# 1. **Class** stands at *ring*. Move **image** through the four rings (the first four). Where is
 #    the hottest place? The line under the picture says it in pixels.
 # 2. Slide to the other four, class still *ring*. Does anything there speak for ring?
 # 3. Move **layer** back, one stop at a time. Does the story change?
 # 4. Switch the **method** to *guided Grad-CAM*. What does it draw?
 
 # %%
-explorer_a = cw.Explorer(
-    nets["A"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
+labs = cw.Explorer(
+    {f"lab {lab}": net for lab, net in nets.items()},
+    inked.images[shown],
+    CLASS_NAMES,
+    masks=list(inked.masks[shown]),
+    labels=inked.labels[shown].tolist(),
+    target=RING,
 )
-explorer_a.target = RING
-explorer_a
-
-# %%
-explorer_b = cw.Explorer(
-    nets["B"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
-)
-explorer_b.target = RING
-explorer_b
-
-# %%
-explorer_c = cw.Explorer(
-    nets["C"], inked.images[shown], CLASS_NAMES, masks=list(inked.masks[shown])
-)
-explorer_c.target = RING
-explorer_c
+labs
 
 # %% [markdown]
-# <details><summary><b>Help, the Explorers show a picture, but nothing moves</b></summary>
+# <details><summary><b>Help, the Explorer shows a picture, but nothing moves</b></summary>
 #
 # You see the stored picture of an earlier session. Run the notebook from the top: *Run → Run All
 # Above Selected Cell*, then the cell itself. </details>
 #
+# One network after the other is hard to compare. What an Explorer shows are *traits* that any
+# ipywidgets control can drive: here two sliders, for image and class, move three Explorers at once.
+# (`jslink` ties them together in the browser, without the kernel.)
+
+# %%
+which = widgets.IntSlider(0, 0, len(shown) - 1, description="image")
+kind = widgets.SelectionSlider(options=CLASS_NAMES, index=RING, description="class")
+side = [
+    cw.Explorer({f"lab {lab}": net}, inked.images[shown], CLASS_NAMES, target=RING)
+    for lab, net in nets.items()
+]
+for explorer in side:
+    widgets.jslink((which, "value"), (explorer, "image_index"))
+    widgets.jslink((kind, "index"), (explorer, "target"))
+display(widgets.HBox([which, kind]), *side)
+
+# %% [markdown]
 # Here are three of the rings once more: class *ring*, the last layer. The scores of different
 # networks have different scales, so each map is divided by its own maximum: compare places here,
 # not brightness.
@@ -163,6 +173,7 @@ def side_by_side(networks, alt):
         inked.images[rings[:3]],
         [[column[i] for column in columns] for i in range(3)],
         list(networks),
+        scale="share of the map's maximum",
         alt=alt,
     )
 
@@ -430,6 +441,9 @@ for key in ("first", "second"):
 # seen a pen, and ink confuses it. That is a weakness, too, and a clinic with pens should know
 # it. It is another one, though. **A shortcut is when the suspect makes the answer; a disturbance is
 # when it spoils it.** Only an intervention with a direction tells them apart.
+#
+# (You can do it by hand, too: **Ask** in the Explorer above, and paint. Gray is the control;
+# *colour around* takes the ink away.)
 #
 # How would we know if we were wrong? If the gray blot had made rings as well, we should have said
 # "blots" and not "ink". A suspect without a control is a guess.

@@ -829,6 +829,35 @@ for name, now in pointing.items():
 # that has nothing to go by learns crops by whatever singles them out.
 
 # %% [markdown]
+# ## Look for yourself
+#
+# Three networks in one Explorer: ours, ours with a random classifier, and the one that knows
+# nonsense by heart. Beside the methods there is one of our own: any function of model, image, layer
+# and class that gives a map. Ours does not even look at the model.
+
+
+# %%
+def stain(model, image, layer, target):
+    return (image[0, 2] - image[0, 0]).clamp(min=0)
+
+
+some = [10, 60, 110, 160]
+explorer = cw.Explorer(
+    {"learned": net, "random classifier": random_classifier, "by heart": by_heart},
+    pictures[some],
+    CLASS_NAMES,
+    masks=[masks[k].numpy() for k in some],
+    labels=labels[some].tolist(),
+    methods={"stain": stain},
+)
+explorer
+
+# %% [markdown]
+# Keep class and image, and move the **model** slider. Which methods move with it, and which stay?
+# The line under the picture says how much of the heat is inside the outline: does that number tell
+# you which network you are looking at?
+
+# %% [markdown]
 # ## How sure is a mean?
 #
 # Our scores are means over 200 crops. With another 200 they would differ. By how much? We cannot
