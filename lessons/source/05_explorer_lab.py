@@ -70,7 +70,7 @@ cw.gallery(
 # - *prove* it, by painting the suspect in and out,
 # - *repair* the data, train again, and measure whether it helped.
 #
-# **About 70 minutes.** You need Grad-CAM (lesson 03) and guided Grad-CAM (lesson 04).
+# **About 75 minutes.** You need Grad-CAM (lesson 03) and guided Grad-CAM (lesson 04).
 
 # %% [markdown]
 # ## What do the reports say?

@@ -83,7 +83,7 @@ predict(
 # - *test* by deleting and by randomising whether a map is about this network at all,
 # - *read* a table of methods with its error bars, and say what it does not show.
 #
-# **About 100 minutes.** You need lessons 03 and 04: Grad-CAM, guided backprop and their product.
+# **About 105 minutes.** You need lessons 03 and 04: Grad-CAM, guided backprop and their product.
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
