@@ -3,6 +3,8 @@
 # make lessons  notebooks from lessons/source        make picture  the README's explorer
 # make howtos   notebooks from howto/source           make howto-test  run under strict nbval
 # make front    the explorer's front end, bundled from its modules
+# make site     the site, in build/site            make site-test  the same, checked in Chromium
+# make teaching the instructor guide, the schedules and the slides, in build/teaching
 # make hub-test a workshop's hub on 127.0.0.1 with learners and accidents: LEARNERS=4 LESSONS="01 02"
 # make check-room  every lesson in a learner's 2 GB, on one CPU, without a network: LESSONS="03 05"
 # make bundle   the course in one folder that installs without a network: TRY=1 proves it
@@ -23,7 +25,8 @@ CPU_SUITS := [ `uname` = Linux ] && ! command -v nvidia-smi && [ ! -e /proc/driv
 CPU ?= $(shell { $(CPU_SUITS); } >/dev/null 2>&1 && echo 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: lab test install fresh lessons howtos howto-test data picture front check-room bundle hub-test links
+.PHONY: lab test install fresh lessons howtos howto-test data picture front check-room bundle \
+    hub-test links site site-test teaching
 .NOTPARALLEL:
 
 lab: install
@@ -33,7 +36,8 @@ test: .venv/tested-with node_modules/made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/node --test tests/js/*.test.mjs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests --ignore tests/hub  # small tensors: more threads are slower
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests \
+	    --ignore tests/hub --ignore tests/site  # small tensors: more threads are slower
 	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
 	    --nbval-sanitize-with tests/nbval_sanitize.cfg lessons
 
@@ -57,6 +61,7 @@ data: install
 
 picture: .venv/tested-with
 	$(BIN)/python docs/explorer.py
+	$(BIN)/python docs/film.py
 
 check-room: .venv/tested-with
 	$(BIN)/python binder/room.py $(LESSONS)
@@ -71,6 +76,15 @@ hub-test: .venv/hub
 	$(BIN)/python binder/jupyterhub/rehearse.py --learners $(or $(LEARNERS),4) \
 	    --lessons $(or $(LESSONS),01 02 03)
 	$(BIN)/python -m pytest tests/hub
+
+site: .venv/site
+	$(BIN)/python docs/build.py $(if $(ONLY),--only $(ONLY))
+
+teaching: .venv/tested-with
+	$(BIN)/python lessons/teaching/kit.py
+
+site-test: site
+	$(BIN)/python -m pytest tests/site
 
 links:
 	@$(PYTHON) binder/links.py "$(REPO)" $(if $(HUB),--hub "$(HUB)") $(if $(WRITE),--write)
@@ -102,5 +116,11 @@ node_modules/made: package.json .venv/tested-with
 .venv/hub: binder/jupyterhub/requirements.txt binder/jupyterhub/package.json .venv/tested-with
 	$(PIP) -r binder/jupyterhub/requirements.txt
 	$(BIN)/npm install --prefix binder/jupyterhub --no-audit --no-fund --no-package-lock \
+	    --loglevel error
+	@touch $@
+
+.venv/site: docs/requirements.txt docs/package.json .venv/tested-with
+	$(PIP) -r docs/requirements.txt
+	$(BIN)/npm install --prefix docs --no-audit --no-fund --no-package-lock --ignore-scripts \
 	    --loglevel error
 	@touch $@

@@ -24,6 +24,7 @@ README = build.LESSONS.parent / "README.md"
 FOLDED = re.compile(r"<details>.*?</details>|<[^>]+>", re.DOTALL)
 FIGURE = re.compile(r"(?<!def )\b(?:gallery|heat_row|heat_grid|figure_picture|Explorer)\(")
 EXERCISE = re.compile(r"^(?:###|\*\*).*?\((\d+) minutes?\b", re.MULTILINE)
+HOURS = re.compile(r"(?<=take about )\d+(?= hours)")
 HEAD = re.compile(r"(?<=\*\*About )\d+(?= minutes)")
 
 
@@ -74,4 +75,6 @@ if __name__ == "__main__":
         if "--write" in sys.argv[1:]:
             write(lesson)
         print(f"{lesson.stem}: {measured(lesson):.1f}, told as {minutes(lesson)} minutes")
+    if "--write" in sys.argv[1:]:
+        _replace(README, HOURS, str(round(sum(map(minutes, SOURCES)) / 60)))
     print(f"all: {sum(map(minutes, SOURCES))} minutes")
