@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from torchvision.transforms.v2.functional import normalize, to_dtype, to_image
 
 
 def _input_in_numpy(picture, mean, std):
@@ -16,8 +17,6 @@ def _input_by_loop(picture, mean, std):
 
 
 def _input_by_torchvision(picture, mean, std):
-    from torchvision.transforms.v2.functional import normalize, to_dtype, to_image
-
     return normalize(to_dtype(to_image(picture), torch.float32, scale=True), mean, std)
 
 

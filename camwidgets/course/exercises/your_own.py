@@ -109,13 +109,13 @@ TO_INPUT = Exercise(
 # top_names
 
 
-def top_names(logits: torch.Tensor, names: Sequence[str], count: int) -> list[str]:
+def top_names(logits: torch.Tensor, names: Sequence[str], count: int) -> tuple[str, ...]:
     """The names of the classes with the highest scores, the highest first.
 
     logits: float (K,), all different. names: K names, in the order of the scores. count: how many.
-    Returns a list of `count` names.
+    Returns `count` names, as a list or a tuple.
     """
-    return [names[i] for i in logits.topk(count).indices.tolist()]
+    return tuple(names[i] for i in logits.topk(count).indices.tolist())
 
 
 ANIMALS = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay")
