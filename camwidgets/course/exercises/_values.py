@@ -277,6 +277,8 @@ def formed(answer: Any, like: Any, live: bool) -> Any:
         return [formed(item, like[0], live) for item in parts(answer) or []]
     if isinstance(like, tuple):
         items = parts(answer)
+        if items and all(isinstance(item, str) for item in (*items, *like)):
+            return tuple(items)  # names, as many as there are
         if items is None or len(items) != len(like):
             raise TypeError("another number of parts")
         return tuple(formed(a, b, live) for a, b in zip(items, like, strict=True))
