@@ -81,8 +81,10 @@ print(
 )
 
 # %%
-picks = [rng.choice(np.flatnonzero(train.labels == c), 8, replace=False) for c in range(5)]
-titles = [CLASS_NAMES[c] if k == 0 else "" for c in range(5) for k in range(8)]
+picks = [
+    rng.choice(np.flatnonzero(train.labels == c), 8, replace=False) for c in range(len(CLASS_NAMES))
+]
+titles = [CLASS_NAMES[c] if k == 0 else "" for c in range(len(CLASS_NAMES)) for k in range(8)]
 
 # %% jupyter={"source_hidden": true}
 cw.gallery(
@@ -387,12 +389,12 @@ table = np.asarray(confusion(test_labels, predicted, 5)).round().astype(int)
 figure = Figure((4.6, 3.8), layout="constrained")
 axis = figure.subplots()
 axis.imshow(table, cmap="Blues")
-for t, p in np.ndindex(5, 5):
+for t, p in np.ndindex(tuple(table.shape)):
     axis.text(
         p, t, table[t, p], ha="center", va="center", color="white" if table[t, p] > 50 else "black"
     )
-axis.set_xticks(range(5), CLASS_NAMES, rotation=30)
-axis.set_yticks(range(5), CLASS_NAMES)
+axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30)
+axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
 axis.set(xlabel="predicted", ylabel="true", title="Nearly everything on the diagonal")
 figure_picture(figure, "A table of five by five counts; the diagonal holds nearly all of them.")
 
