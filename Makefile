@@ -8,6 +8,7 @@
 # make hub-test a workshop's hub on 127.0.0.1 with learners and accidents: LEARNERS=4 LESSONS="01 02"
 # make check-room  every lesson in a learner's 2 GB, on one CPU, without a network: LESSONS="03 05"
 # make bundle   the course in one folder that installs without a network: TRY=1 proves it
+# make bench    speed of maps and explorer beside other packages; on a quiet machine
 # make links    badges for Binder, Colab and a hub: REPO=https://github.com/OWNER/REPO HUB=… WRITE=1
 #
 # CPU=1  PyTorch's CPU wheels, hundreds of megabytes; CPU=0  the default ones, on Linux gigabytes.
@@ -26,7 +27,7 @@ CPU ?= $(shell { $(CPU_SUITS); } >/dev/null 2>&1 && echo 1)
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
 .PHONY: lab test install fresh lessons howtos howto-test data picture front check-room bundle \
-    hub-test links site site-test teaching
+    hub-test links site site-test teaching bench
 .NOTPARALLEL:
 
 lab: install
@@ -62,6 +63,10 @@ data: install
 picture: .venv/tested-with
 	$(BIN)/python docs/explorer.py
 	$(BIN)/python docs/film.py
+
+bench: .venv/benched-with
+	$(BIN)/python benchmarks/maps.py --json benchmarks/maps.json --figure benchmarks/maps.png
+	$(BIN)/python benchmarks/explorer.py --json benchmarks/explorer.json
 
 check-room: .venv/tested-with
 	$(BIN)/python binder/room.py $(LESSONS)
@@ -99,6 +104,10 @@ links:
 	@echo "Making .venv with the pinned packages: a few minutes, once."
 	$(PYTHON) -m venv .venv
 	$(PIP) $(if $(filter-out 0,$(CPU)),--extra-index-url $(CPU_INDEX)) -r requirements.txt -e .
+	@touch $@
+
+.venv/benched-with: benchmarks/requirements.txt .venv/tested-with
+	$(PIP) -r benchmarks/requirements.txt
 	@touch $@
 
 .venv/tested-with: tests/requirements.txt .venv/installed
