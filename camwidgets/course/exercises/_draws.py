@@ -74,14 +74,14 @@ def net_call(
     generator: torch.Generator,
     names: tuple[tuple[str, ...], ...] = FLAT,
     n: int = 0,
-    first: int = 1,
+    layers: tuple[int, int] = (1, 2),
 ) -> tuple[Net, Tensor, str, int]:
     """A network in either mode, n images (or two to three), the name of a layer, and a class.
 
-    first: the number of the first layer that may be asked; layer 0 is given the images.
+    layers: the first and the last layer that may be asked, counted from 0.
     """
     classes, height, width, which, layer = sizes(
-        generator, (3, 5), (8, 11), (12, 15), (0, len(names) - 1), (first, 2)
+        generator, (3, 5), (8, 11), (12, 15), (0, len(names) - 1), layers
     )
     target, train = sizes(generator, (0, classes - 1), (0, 1))
     n = n or sizes(generator, (2, 3))[0]

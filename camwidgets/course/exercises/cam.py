@@ -479,7 +479,7 @@ BOUNDING_BOX = Exercise(
         (normal(4, 5), 1.0),
         (normal(5, 4), 0.0),
         (F.pad(torch.tensor([[0.0, 2.0]]), (1, 1, 1, 1), value=-1.0), 0.0),
-        (torch.tensor([[0.0, 2.0, 0.0, 1.0], [1.0, 0.0, 2.0, 0.0]]), 1.0),
+        (torch.tensor([[0.0, 2.0, 0.0, 1.99], [1.99, 0.0, 2.0, 0.0]]), 1.0),
         (torch.full((1, 1), 3.0), 0.4),
         (positive(1, 6), 0.5),
         (positive(6, 1), 0.5),

@@ -42,9 +42,9 @@ def _net_layer(
     generator: torch.Generator,
     names: tuple[tuple[str, ...], ...] = FLAT,
     n: int = 0,
-    first: int = 0,
+    layers: tuple[int, int] = (0, 2),
 ) -> tuple:
-    return net_call(generator, names, n, first)[:3]
+    return net_call(generator, names, n, layers)[:3]
 
 
 def _net_layer_with_hook(generator: torch.Generator) -> tuple:
@@ -76,10 +76,10 @@ FEATURES_AT = Exercise(
     reference=features_at,
     cases=_net_layer,
     edges=(
-        partial(_net_layer, n=1),
-        partial(_net_layer, names=NESTED),
-        partial(_net_layer, names=NESTED[1:]),
-        partial(_net_layer, names=NESTED[2:], n=1),
+        partial(_net_layer, names=FLAT[1:2], n=1, layers=(0, 0)),
+        partial(_net_layer, names=NESTED[:1], layers=(0, 0)),
+        partial(_net_layer, names=NESTED[1:2], layers=(1, 1)),
+        partial(_net_layer, names=NESTED[2:], n=1, layers=(1, 1)),
         _net_layer_with_hook,
         partial(_net_layer, n=12),
     ),
@@ -141,10 +141,10 @@ GRADIENT_AT = Exercise(
     reference=gradient_at,
     cases=net_call,
     edges=(
-        partial(net_call, names=FLAT[1:2], n=1, first=0),
-        partial(net_call, names=NESTED),
-        partial(net_call, names=NESTED[1:]),
-        partial(net_call, names=NESTED[2:], n=1, first=0),
+        partial(net_call, names=FLAT[1:2], n=1, layers=(0, 0)),
+        partial(net_call, names=NESTED[:1], layers=(0, 0)),
+        partial(net_call, names=NESTED[1:2], layers=(1, 1)),
+        partial(net_call, names=NESTED[2:], n=1, layers=(1, 1)),
         net_with_hook,
         partial(net_call, n=12),
     ),

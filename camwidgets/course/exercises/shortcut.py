@@ -442,7 +442,7 @@ WORST_GROUP = Exercise(
         (torch.tensor([True, False, True, True]), torch.tensor([0, 5, 5, 0])),
         (torch.tensor([True, False, True, False]), torch.tensor([1, 1, 2, 2])),
         (torch.arange(30) % 5 > 0, torch.arange(30) // 2),
-        (torch.arange(300) ** 2 % 31 > 9, torch.arange(300) % 77),
+        ((torch.arange(300) % 77 != 60) | (torch.arange(300) < 77), torch.arange(300) % 77),
     ),
     hints=(
         "First an accuracy for each group that there is; then choose among them.",
