@@ -197,7 +197,7 @@ def peers(lab: Lab, page: Page, size: int, moves: int) -> list[dict]:
         page.evaluate(PEER)
         handle = page.locator(".noUi-handle").nth(2)
         for move in range(moves):
-            handle.press("ArrowLeft" if move % 20 < 9 else "ArrowRight")
+            handle.press("ArrowRight" if move % 20 < 10 else "ArrowLeft")
             page.wait_for_function("count => window.shown.length > count", arg=move)
         shown = page.evaluate("window.shown")
         where = {"front": name, "size": size, "kernel": "idle", "move": "alpha"}
