@@ -5,8 +5,9 @@
 Then `load_crops`, `trained`, `save` and the networks speak of the NIH malaria cells, in two
 classes. They are read from the folder that CAMWIDGETS_NIH names, else from `cell_images` beside
 the notebook (`load_nih_cells(download=True)` fetches it). A lesson's ring, trophozoite, schizont
-and gametocyte are all "Parasitized" here. Nobody has drawn masks of these parasites, so scores
-against masks are nan; and a sentence about the drawn cells need not hold for these.
+and gametocyte are all "Parasitized" here. Lesson 01 runs so from top to bottom. The others run
+in parts: nobody has drawn masks of these parasites, so scores against masks are nan or refused, and
+cells that pick a crop by its number, or a third class, find none.
 """
 
 from __future__ import annotations
