@@ -110,7 +110,7 @@ def key(notebook: nbformat.NotebookNode) -> str:
     files = [
         p for p in sorted((ROOT / "camwidgets").rglob("*")) if p.suffix in (".py", ".js", ".css")
     ]
-    digest = hashlib.sha256("\n".join(code).encode())
+    digest = hashlib.sha256("\n".join([notebooks.EXPORTING, *code]).encode())
     for file in files:
         digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
@@ -185,6 +185,8 @@ def main() -> int:
     shutil.rmtree(SITE, ignore_errors=True)
     code = sphinx(["-q", "-W", "--keep-going", "-c", str(HERE), str(PAGES), str(SITE)])
     (SITE / ".nojekyll").touch()
+    # 1.5 MB that draw the theme's icons anew; its font has them.
+    (SITE / "_static" / "scripts" / "fontawesome.js").write_text("", encoding="utf-8")
     shutil.rmtree(SITE / ".doctrees", ignore_errors=True)
     return code
 

@@ -23,8 +23,8 @@ _numbers = _itertools.count(1)
 def _page(self, **_):
     name = f"{stem}-{{next(_numbers)}}.html"
     self.to_html(_pathlib.Path({folder!r}) / name)
-    return {{"text/plain": f"live:{{name}}"}}
-_camwidgets.Explorer._repr_mimebundle_ = _page
+    display({{"text/plain": f"live:{{name}}"}}, raw=True)
+_camwidgets.Explorer._ipython_display_ = _page
 """
 
 
@@ -103,6 +103,10 @@ def prepare(notebook: NotebookNode, live: dict[int, str], kind: str) -> None:
         for output in cell.get("outputs", []):
             data = output.get("data", {})
             if WIDGET not in data:
+                if number in live and "cw-still" in data.get("text/html", ""):
+                    continue  # the still that stands beside the widget
+                if "text/html" in data:
+                    data["text/html"] = lowered(data["text/html"])
                 outputs.append(output)
             elif _shown_explorer(output) and number in live:
                 text = frame(f"../_static/live/{live[number]}", "The explorer of this cell")
@@ -114,6 +118,11 @@ def prepare(notebook: NotebookNode, live: dict[int, str], kind: str) -> None:
             elif question := _question(cell.source):
                 outputs.append(_html(question))
         cell.outputs = outputs
+
+
+def lowered(text: str) -> str:
+    """An output's own headings, two levels down: the page has its title."""
+    return re.sub(r"<(/?)h([1-4])\b", lambda m: f"<{m[1]}h{int(m[2]) + 2}", text)
 
 
 def _html(text: str) -> NotebookNode:

@@ -17,6 +17,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from notebooks import lowered
 
 import camwidgets as cw
 
@@ -75,7 +76,7 @@ def write(folder: Path) -> str:
             if isinstance(shown, np.ndarray) and shown.ndim == 3:
                 parts.append(f"![{alt}]({_picture(shown, folder / f'{name}.png')})\n")
             elif hasattr(shown, "_repr_html_"):
-                parts.append(f"{shown._repr_html_()}\n")
+                parts.append(f"{lowered(shown._repr_html_())}\n")
             elif isinstance(shown, cw.Explorer):
                 shown.to_png(folder / "Explorer.png")
                 shown.close()
