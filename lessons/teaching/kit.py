@@ -24,9 +24,9 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "source"))
 
 import jupytext  # noqa: E402
-import minutes  # noqa: E402
 
 import build  # noqa: E402
+import minutes  # noqa: E402
 
 OUT = HERE.parents[1] / "build" / "teaching"
 EXERCISE = re.compile(r"^### (Exercise .+?) \((\d+) minutes?, (★+)\)", re.MULTILINE)
