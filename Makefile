@@ -124,12 +124,12 @@ node_modules/made: package.json .venv/tested-with
 
 .venv/hub: binder/jupyterhub/requirements.txt binder/jupyterhub/package.json .venv/tested-with
 	$(PIP) -r binder/jupyterhub/requirements.txt
-	$(BIN)/npm install --prefix binder/jupyterhub --no-audit --no-fund --no-package-lock \
+	$(NODE)/npm install --prefix binder/jupyterhub --no-audit --no-fund --no-package-lock \
 	    --loglevel error
 	@touch $@
 
 .venv/site: docs/requirements.txt docs/package.json .venv/tested-with
 	$(PIP) -r docs/requirements.txt
-	$(BIN)/npm install --prefix docs --no-audit --no-fund --no-package-lock --ignore-scripts \
+	$(NODE)/npm install --prefix docs --no-audit --no-fund --no-package-lock --ignore-scripts \
 	    --loglevel error
 	@touch $@
