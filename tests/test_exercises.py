@@ -5,10 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
-import signal
 import sys
 import threading
-import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -573,19 +571,6 @@ def test_an_endless_loop_is_given_up(
     assert "Your function does not come back" in text
     assert "after 0.2 seconds" in text
     assert len(text) < 4000
-
-
-@pytest.mark.usefixtures("impatient")
-def test_a_timer_of_somebody_else_still_rings(toy: Exercise) -> None:
-    rung = []
-    before = signal.signal(signal.SIGALRM, lambda *_: rung.append(True))
-    signal.setitimer(signal.ITIMER_REAL, 0.4)
-    try:
-        diagnose(toy, endless)
-        time.sleep(0.5)
-    finally:
-        signal.signal(signal.SIGALRM, before)
-    assert rung == [True]
 
 
 def test_what_it_prints_and_draws_is_shown_once(

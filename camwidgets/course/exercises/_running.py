@@ -118,13 +118,14 @@ def _limited(seconds: float) -> Iterator[None]:
         return again
 
     def ring(number: int, interrupted: FrameType) -> None:
+        nonlocal left
+        signal.setitimer(signal.ITIMER_REAL, 0.05)  # once more, should it be caught
         frame, inside = interrupted, []
         while frame is not None and frame.f_code.co_filename != __file__:
             inside.append(frame)
             frame = frame.f_back
         if not inside or frame is None or frame.f_code is not _call.__code__:
             return  # the function is not running (any more)
-        nonlocal left
         left = next(lines)  # whoever catches it meets it again, each time so many lines later
         for own in inside:
             own.f_trace = again
@@ -132,7 +133,7 @@ def _limited(seconds: float) -> Iterator[None]:
         raise TooLong
 
     handler = signal.signal(signal.SIGALRM, ring)
-    other, _ = signal.setitimer(signal.ITIMER_REAL, seconds, 0.05)
+    other, _ = signal.setitimer(signal.ITIMER_REAL, seconds)
     try:
         yield
     finally:
