@@ -107,8 +107,14 @@ c.Spawner.poll_interval = 5
 
     def kill(self) -> None:
         """The accident: no goodbye; the proxy and the learners' servers run on."""
-        self.process.kill()
-        self.process.wait()
+        services = [
+            child
+            for child in psutil.Process(self.process.pid).children()
+            if "jupyterhub_idle_culler" in child.cmdline()
+        ]
+        for process in (self.process, *services):
+            process.kill()
+            process.wait()
 
     def listens_elsewhere(self) -> list[str]:
         """Addresses beyond loopback on which the hub, the proxy or a learner's server listens."""
@@ -130,6 +136,9 @@ c.Spawner.poll_interval = 5
     def stop(self) -> None:
         """End the hub and the proxy."""
         for process in (self.process, self.proxy):
+            if process.poll() is None:
+                for child in psutil.Process(process.pid).children(recursive=True):
+                    child.terminate()
             process.terminate()
             try:
                 process.wait(20)
