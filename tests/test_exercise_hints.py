@@ -190,7 +190,9 @@ def test_a_thousandth_is_too_much(exercise: Exercise) -> None:
             return value
         return value * 1.001 + 0.0005
 
-    if isinstance(exercise.expected[0], (bool, list, np.ndarray)):
+    first = exercise.expected[0]
+    names = isinstance(first, tuple) and isinstance(first[0], str)
+    if names or isinstance(first, (bool, list, np.ndarray)):
         assert exercise.tolerance <= 1e-4
         return
     verdict = diagnose(exercise, lambda *given: nudged(exercise.reference(*given)))
