@@ -290,7 +290,8 @@ def test_in_a_read_only_folder_without_a_home_a_training_is_kept_all_the_same(
 def test_a_workbook_that_cannot_be_made_is_a_sentence(unprivileged, read_only: Path) -> None:
     code = "import sys; from camwidgets.course.workbook import main; sys.exit(main([]))"
     done = unprivileged(code, read_only)
-    assert (done.returncode, done.stderr) == (1, "")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr  # Matplotlib may tell of its own folder there
     assert done.stdout == (
         "workbook: Permission denied. Choose a folder that is yours with --folder.\n"
     )

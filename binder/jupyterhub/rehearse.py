@@ -110,7 +110,8 @@ c.Spawner.poll_interval = 5
         services = [
             child
             for child in psutil.Process(self.process.pid).children()
-            if "jupyterhub_idle_culler" in child.cmdline()
+            if child.status() != psutil.STATUS_ZOMBIE
+            and "jupyterhub_idle_culler" in child.cmdline()
         ]
         for process in (self.process, *services):
             process.kill()
