@@ -42,7 +42,6 @@ GAPS = {
         "backward",
         HOOKED + "kept[0].retain_grad()\n{}\nreturn kept[0].grad",
     ),
-    "clinic.weighted_sum": ("nkij", "{}"),
     "clinic.top_class_maps": ("1", "{}"),
     "clinic.accumulate": ("0", "heat = heat_map(features, alpha)\n{}"),
     "clinic.steady_scores": (

@@ -9,24 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from camwidgets.course.exercises.grad_cam import (
-    Captured,
-    _summed_in_a_loop,
-    features_and_gradient,
+from camwidgets.course.exercises.grad_cam import _summed_in_a_loop
+
+from .grad_cam import (
+    _capture_by_backward,
+    _capture_by_backward_hook,
+    _capture_image_by_image,
+    _capture_in_float64,
+    _weighted_by_bmm,
 )
-
-
-def _capture_by_backward(model: nn.Module, images: Tensor, layer: str, target: int) -> Captured:
-    kept = {}
-
-    def keep(module, inputs, output):
-        output.retain_grad()
-        kept["features"] = output
-
-    hook = model.get_submodule(layer).register_forward_hook(keep)
-    model(images)[:, target].sum().backward()
-    hook.remove()
-    return kept["features"].detach(), kept["features"].grad
 
 
 def _features_by_loop(model: nn.Module, images: Tensor, layer: str) -> Tensor:
@@ -55,41 +46,6 @@ def _features_by_extractor(model: nn.Module, images: Tensor, layer: str) -> Tens
     finally:
         del module.forward
     return kept[layer].detach().double()
-
-
-def _capture_by_backward_hook(
-    model: nn.Module, images: Tensor, layer: str, target: int
-) -> list[Tensor]:
-    found = []
-    module = dict(model.named_modules())[layer]
-    hooks = [
-        module.register_forward_hook(lambda m, i, o: found.append(o.detach())),
-        module.register_full_backward_hook(lambda m, i, o: found.append(o[0])),
-    ]
-    output = model(images)
-    output.backward(F.one_hot(torch.tensor(target), output.shape[1]).expand_as(output).float())
-    for hook in hooks:
-        hook.remove()
-    return found
-
-
-def _capture_image_by_image(model: nn.Module, images: Tensor, layer: str, target: int) -> Captured:
-    pairs = [features_and_gradient(model, image[None], layer, target) for image in images]
-    return torch.cat([f for f, _ in pairs]), torch.cat([g for _, g in pairs])
-
-
-def _capture_in_float64(model: nn.Module, images: Tensor, layer: str, target: int) -> Captured:
-    return _capture_by_backward(deepcopy(model).double(), images.double(), layer, target)
-
-
-def _weighted_by_bmm(features: Tensor, alpha: Tensor) -> Tensor:
-    n, k, h, w = features.shape
-    return torch.bmm(alpha[:, None], features.reshape(n, k, h * w)).reshape(n, h, w)
-
-
-def _weighted_by_loop(features: Tensor, alpha: Tensor) -> Tensor:
-    pairs = zip(features, alpha, strict=True)
-    return torch.stack([_summed_in_a_loop(*pair) for pair in pairs])
 
 
 def _clipped_by_numpy(features: Tensor, alpha: Tensor) -> np.ndarray:
@@ -144,14 +100,6 @@ RIGHT = {
         lambda *arguments: _capture_by_backward_hook(*arguments)[1],
         lambda *arguments: _capture_image_by_image(*arguments)[1],
         lambda *arguments: _capture_in_float64(*arguments)[1],
-    ),
-    "clinic.weighted_sum": (
-        _weighted_by_bmm,
-        _weighted_by_loop,
-        lambda features, alpha: (alpha.double()[..., None, None] * features).sum(1),
-        lambda features, alpha: (alpha[:, None] @ features.flatten(2)).view(
-            len(features), *features.shape[2:]
-        ),
     ),
     "clinic.top_class_maps": (
         lambda features, weight, output: torch.stack(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -99,3 +101,14 @@ def net_with_hook(generator: torch.Generator) -> tuple[Net, Tensor, str, int]:
 
 def _listen(module: nn.Module, inputs: tuple, output: Tensor) -> None:
     pass
+
+
+NET_EDGES = (
+    partial(net_call, names=FLAT[1:2], n=1, layers=(0, 0)),
+    partial(net_call, names=NESTED[:1], layers=(0, 0)),
+    partial(net_call, names=NESTED[1:2], layers=(1, 1)),
+    partial(net_call, names=NESTED[2:], n=1, layers=(1, 1)),
+    net_with_hook,
+    partial(net_call, n=12),
+)
+"""nets with layers of like names, a batch of one and of many, a hook that was there before"""

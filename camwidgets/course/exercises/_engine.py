@@ -176,8 +176,6 @@ def exercises() -> dict[str, Exercise]:
             for thing in vars(importlib.import_module(f"{package}.{module.name}")).values():
                 if isinstance(thing, Exercise):
                     found[thing.name] = thing
-    for name in [name for name in found if name.startswith("clinic.")]:
-        found[name.replace("clinic.", "grad_cam.")] = found[name]  # as older notebooks call them
     return found
 
 

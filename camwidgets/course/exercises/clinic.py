@@ -1,4 +1,4 @@
-"""Exercises of the clinic: six broken programs, each to be repaired."""
+"""Exercises of the clinic: five broken programs, each to be repaired."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ._draws import FLAT, NESTED, net_call, net_with_hook, normal, positive, sizes
+from ._draws import FLAT, NESTED, NET_EDGES, net_call, net_with_hook, normal, positive, sizes
 from ._engine import Exercise, Mistake
 from .grad_cam import (
     _LOSS_SAYS,
@@ -25,6 +25,7 @@ from .grad_cam import (
     features_and_gradient,
     heat_map,
     run_with_hook,
+    weighted_sum,
 )
 
 # features_at
@@ -140,14 +141,7 @@ GRADIENT_AT = Exercise(
     name="clinic.gradient_at",
     reference=gradient_at,
     cases=net_call,
-    edges=(
-        partial(net_call, names=FLAT[1:2], n=1, layers=(0, 0)),
-        partial(net_call, names=NESTED[:1], layers=(0, 0)),
-        partial(net_call, names=NESTED[1:2], layers=(1, 1)),
-        partial(net_call, names=NESTED[2:], n=1, layers=(1, 1)),
-        net_with_hook,
-        partial(net_call, n=12),
-    ),
+    edges=NET_EDGES,
     keeps=True,
     hints=(
         "When does a backward hook fire, and does that ever happen here? And at the second "
@@ -183,83 +177,6 @@ GRADIENT_AT = Exercise(
             lambda *arguments: _capture(_logits, keep_input=True)(*arguments)[1],
             "You kept grad_input, the gradient that leaves the layer backwards; grad_output "
             "is the third argument.",
-        ),
-    ),
-)
-
-
-# weighted_sum
-
-
-def weighted_sum(features: Tensor, alpha: Tensor) -> Tensor:
-    """Each image's weighted sum of its feature maps, signed.
-
-    features: float (N, K, h, w). alpha: (N, K). Returns (N, h, w).
-    """
-    return torch.einsum("nk,nkij->nij", alpha, features)
-
-
-def _batch_alpha(generator: torch.Generator) -> tuple:
-    n, k, h, w = sizes(generator, (2, 4), (5, 6), (3, 4), (7, 8))
-    features = torch.randn(n, k, h, w, generator=generator)
-    return features, torch.randn(n, k, generator=generator)
-
-
-def _scrambled_bmm(features: Tensor, alpha: Tensor) -> Tensor:
-    n, k, h, w = features.shape
-    return torch.bmm(features.reshape(n, h * w, k), alpha[..., None]).reshape(n, h, w)
-
-
-WEIGHTED_SUM = Exercise(
-    name="clinic.weighted_sum",
-    reference=weighted_sum,
-    cases=_batch_alpha,
-    edges=(
-        (normal(1, 2, 3, 4), normal(1, 2)),
-        (normal(3, 1, 2, 4), normal(3, 1)),
-        (normal(2, 3, 1, 1), normal(2, 3)),
-        (normal(2, 3, 1, 4), normal(2, 3)),
-        (normal(2, 3, 4, 1), normal(2, 3)),
-        (normal(3, 3, 3, 3), normal(3, 3)),
-        (normal(1, 1, 1, 1), normal(1, 1)),
-        (positive(2, 12, 2, 2), torch.zeros(2, 12)),
-        (9 * normal(12, 70, 12, 13), normal(12, 70)),
-    ),
-    hints=(
-        "`bmm` multiplies (N, a, b) by (N, b, c). Which shapes are given?",
-        "`einsum` takes the shapes as they are: write the letters of each axis. For `bmm`, alpha "
-        "is (N, 1, K) and the maps are (N, K, h·w).",
-        '`return torch.einsum("nk,___->nij", alpha, features)`',
-    ),
-    mistakes=(
-        Mistake(
-            _scrambled_bmm,
-            "The shapes fit, the numbers do not: `reshape` does not swap axes. Flatten the "
-            "positions, keep K before them.",
-        ),
-        Mistake(
-            lambda features, alpha: weighted_sum(features, alpha[:1].expand_as(alpha)),
-            "You used the first image's weights for all images.",
-        ),
-        Mistake(
-            lambda features, alpha: weighted_sum(features, alpha).relu(),
-            "The signed sum is asked here, without ReLU.",
-        ),
-        Mistake(
-            lambda features, alpha: weighted_sum(features, alpha).flatten(1),
-            "The positions are still in one row: give them back their shape (h, w).",
-        ),
-        Mistake(
-            lambda features, alpha: weighted_sum(features, alpha)[:, None],
-            "The axis of length 1 that `bmm` needed is still there: take it away again.",
-        ),
-        Mistake(
-            lambda features, alpha: (alpha[..., None, None] * features).mean(1),
-            "You averaged over the feature maps; a sum is asked.",
-        ),
-        Mistake(
-            lambda features, alpha: weighted_sum(features, alpha).sum(0),
-            "The maps of all images came out as one: each image keeps its own.",
         ),
     ),
 )

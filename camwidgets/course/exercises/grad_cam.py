@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from ._draws import FLAT, NESTED, distinct, net_call, net_with_hook, normal, positive, sizes
+from ._draws import (
+    NET_EDGES,
+    distinct,
+    net_call,
+    normal,
+    positive,
+    sizes,
+)
 from ._engine import Exercise, Mistake
 
 Captured = tuple[Tensor, Tensor]
@@ -320,14 +325,7 @@ FEATURES_AND_GRADIENT = Exercise(
     name="grad_cam.features_and_gradient",
     reference=features_and_gradient,
     cases=net_call,
-    edges=(
-        partial(net_call, names=FLAT[1:2], n=1, layers=(0, 0)),
-        partial(net_call, names=NESTED[:1], layers=(0, 0)),
-        partial(net_call, names=NESTED[1:2], layers=(1, 1)),
-        partial(net_call, names=NESTED[2:], n=1, layers=(1, 1)),
-        net_with_hook,
-        partial(net_call, n=12),
-    ),
+    edges=NET_EDGES,
     keeps=True,
     hints=(
         "Take the three lines that you ran by hand: hook, forward pass, `autograd.grad`. Let "
