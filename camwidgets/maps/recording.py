@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -347,7 +348,7 @@ class _Saved:
 # ---- three ways to watch a forward pass ----------------------------------------------------------
 
 
-class _Pass:
+class _Pass(ABC):
     """A forward pass of the model's stand-in with a look at layers."""
 
     def __init__(self, model: nn.Module, images: Tensor, keep: bool = False) -> None:
@@ -380,21 +381,23 @@ class _Pass:
         modules = (self.model, *self.layers.values())
         weights = [w for m in modules for w in m._parameters.values() if w is not None]
         versions = [weight._version for weight in weights]
-        with (
-            torch.inference_mode(False),
-            torch.enable_grad(),
-            saved_tensors_hooks(self.saved.pack, self.saved.unpack),
-        ):
-            self.output = _called(self.model, self.images.clone())
-        for handle in hooks:  # else the stand-in and this pass would keep each other alive
-            handle.remove()
+        try:
+            with (
+                torch.inference_mode(False),
+                torch.enable_grad(),
+                saved_tensors_hooks(self.saved.pack, self.saved.unpack),
+            ):
+                self.output = _called(self.model, self.images.clone())
+        finally:  # else the stand-in and this pass would keep each other alive
+            for handle in hooks:
+                handle.remove()
         if versions != [weight._version for weight in weights]:
             raise ValueError(CHANGED)
         self._name_runs(runs)
 
+    @abstractmethod
     def visit(self, call: Call) -> Any:
         """See a call; what is returned, unless None, is handed on in place of its output."""
-        raise NotImplementedError
 
     def could_be_maps(self, tensor: Any) -> bool:
         """A first look: floats with an axis for the images and two or three more."""
@@ -523,7 +526,8 @@ class _LastMaps(_Pass):
         with torch.inference_mode(False), torch.enable_grad():
             root = differentiable(scores(self.output, target, len(self.images))).grad_fn
         own = graph.shown_in(self.output, root)
-        for nodes in (graph.on_every_path(root), graph.reached(root)):
+        gates = graph.on_every_path(root)
+        for nodes in (gates, graph.reached(root)):
             found: list[Call] = []
             for call in reversed(self.calls):
                 if call.node in nodes and call.node not in own:
@@ -540,7 +544,7 @@ class _LastMaps(_Pass):
                 "keeps no gradient.)"
             )
         last = found[0].name
-        if "#" in last and found[0].node not in graph.on_every_path(root):
+        if "#" in last and found[0].node not in gates:
             raise ValueError(
                 f"The score comes from several runs of one layer, the last {last!r}, and no map "
                 "lies behind them all: name the run that you mean."
