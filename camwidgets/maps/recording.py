@@ -29,7 +29,7 @@ from .targets import Target, differentiable, scores, warn_if_saturated
 
 BATCHED = 2**18
 """up to so many numbers in all feature maps, the gradients of many classes come at once"""
-CANDIDATES = 4
+CANDIDATES = 2
 """so many of the last maps are kept ready until it is known which one the score comes from"""
 HALF_SCALE = 2.0**12
 """float16 gradients are multiplied by this on their way, or the mean over 512×512 would vanish"""
@@ -509,6 +509,8 @@ class _LastMaps(_Pass):
     def visit(self, call: Call) -> Any:
         tensor = call.tensor
         if not self.could_be_maps(tensor) or not tensor.requires_grad or _repeats(call):
+            return None
+        if tensor.shape[2:].numel() == 1:  # pooled to one position
             return None
         self.calls.append(call)
         self.ready.append(call)

@@ -67,7 +67,13 @@ class _Double:
         new = self.made[id(inner)] = object.__new__(type(inner))
         attributes = new.__dict__
         for key, value in vars(inner).items():
-            attributes[key] = value if type(value) in PLAIN else self.thing(value)
+            kind = type(value)
+            if kind in PLAIN:
+                attributes[key] = value
+            elif kind in EMPTY and not value:  # most of a module's attributes: its hook tables
+                attributes[key] = kind()
+            else:
+                attributes[key] = self.thing(value)
         attributes.update(training=False, _compiled_call_impl=None)
         return new
 
