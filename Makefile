@@ -65,7 +65,8 @@ picture: .venv/tested-with
 	$(BIN)/python docs/film.py
 
 bench: .venv/benched-with
-	$(BIN)/python benchmarks/maps.py --json benchmarks/maps.json --figure benchmarks/maps.png
+	@mkdir -p build
+	$(BIN)/python benchmarks/maps.py --json benchmarks/maps.json --figure build/maps.png
 	$(BIN)/python benchmarks/explorer.py --json benchmarks/explorer.json
 
 check-room: .venv/tested-with
