@@ -15,11 +15,18 @@ from torch.testing import assert_close
 from untouched import untouched
 
 from camwidgets.maps import (
+    eigen_cam,
     features_and_gradient,
     grad_cam,
+    grad_cam_plus_plus,
     guided_backprop,
+    guided_grad_cam,
+    hires_cam,
+    layer_cam,
     layer_names,
+    positive_grad_cam,
     record,
+    score_cam,
     trace,
 )
 
@@ -149,6 +156,64 @@ def test_refused(name: str) -> None:
     assert layer_names(model, images) == ["conv"]
     with pytest.raises(ValueError, match=r"'middle' gives no feature map.*Its output is of shape"):
         grad_cam(model, images, "middle", 1)
+
+
+UNUSUAL: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
+    # what the layer does, and how its output becomes what the convolution gave
+    "windows": (windows, lambda y: unwindowed(y, len(y) // 12)),
+    "rolled": (lambda x: torch.roll(x, 1, 3), lambda y: torch.roll(y, -1, 3)),
+    "channels and columns changed": (
+        lambda x: x.flatten(1).view(-1, 6, 8, 8),
+        lambda y: y.flatten(1).view(-1, 8, 6, 8),
+    ),
+    "images among the channels": (
+        lambda x: x.transpose(0, 1).reshape(-1, 8, 6, 8),
+        lambda y: y.reshape(8, -1, 6, 8).transpose(0, 1),
+    ),
+    "a class token in the middle": (
+        lambda x: torch.cat(
+            [x.flatten(2)[..., :9], x.mean((2, 3))[..., None], x.flatten(2)[..., 9:]], 2
+        ),
+        lambda y: torch.cat([y[..., :9], y[..., 10:]], 2).view(-1, 8, 6, 8),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", UNUSUAL)
+@pytest.mark.parametrize(
+    "method",
+    [
+        *(grad_cam, hires_cam, layer_cam, grad_cam_plus_plus, positive_grad_cam),
+        *(guided_grad_cam, score_cam, eigen_cam),
+    ],
+)
+def test_a_reshape_transform_of_the_user_s_own(name: str, method: Callable[..., Tensor]) -> None:
+    what, back = UNUSUAL[name]
+    middle = nn.Sequential(nn.ReLU(), Does(what), Does(lambda y: y.clone()), Does(back))
+    model, images = seeded(lambda: Net(middle)), pictures(2, 3, 12, 16)
+    model(images)
+    expected = method(model, images, "middle.0", 1)
+    with untouched(model, images):
+        heat = method(model, images, "middle.2", 1, reshape_transform=back)
+    assert_close(heat, expected)
+    if "token" not in name:
+        with pytest.raises(ValueError, match=r"gives no feature map.*reshape_transform"):
+            method(model, images, "middle.2", 1)
+
+
+def test_a_reshape_transform_that_gives_no_maps() -> None:
+    model, images = net(lambda x: x.flatten(2))
+    for wrong, found in [
+        (lambda y: y, r"is of shape \(2, 8, 48\)"),
+        (lambda y: y.view(1, 16, 6, 8), r"is of shape \(1, 16, 6, 8\)"),
+        (lambda y: y.tolist(), "is a list"),
+        (lambda y: None, "is a NoneType"),
+    ]:
+        sentence = rf"must give maps \(N, K, h, w\), with N = 2 here, of an output.*{found}"
+        with pytest.raises(ValueError, match=sentence):
+            grad_cam(model, images, "middle", 1, reshape_transform=wrong)
+    with pytest.raises(ValueError, match="needs a layer"):
+        grad_cam(model, images, target=1, reshape_transform=lambda y: y)
 
 
 def test_a_table_that_has_the_batch_s_length_is_no_map() -> None:

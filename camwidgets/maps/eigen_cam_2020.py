@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .recording import Recording, record
+from .recording import Recording, ToMaps, record
 from .targets import Target
 
 
@@ -19,13 +19,15 @@ def eigen_cam(
     target: Target = None,
     *,
     relu: bool = True,
+    reshape_transform: ToMaps | None = None,
 ) -> Tensor:
     """L = A V_1, (N, h, w): A as (h·w, K), V_1 its first right singular vector.
 
     A singular vector has no sign of its own; the one is taken with which the map's sum is
     positive. `target` decides only on the default layer. Args, errors as `grad_cam`.
     """
-    recording = record(model, images, None if layer is None else [layer], target=target)
+    layers = None if layer is None else [layer]
+    recording = record(model, images, layers, target=target, reshape_transform=reshape_transform)
     (L,) = eigen_cam_of(recording, relu=relu).values()
     return L
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from .recording import Recording, record
+from .recording import Recording, ToMaps, record
 from .targets import Target
 
 
@@ -19,6 +19,7 @@ def grad_cam(
     target: Target = None,
     *,
     relu: bool = True,
+    reshape_transform: ToMaps | None = None,
 ) -> Tensor:
     """L^c = ReLU(Σ_k α_k^c A^k), equation (2), with α_k^c the mean gradient, equation (1).
 
@@ -34,6 +35,7 @@ def grad_cam(
         target: None (each image's top class), an int, one int per image, or a callable that takes
             the model's output and returns one score per image, (N,). Scores are logits.
         relu: False keeps what speaks against the class, as negative values.
+        reshape_transform: for a layer whose output is in no order that is recognised, see `record`.
 
     Returns:
         (N, h, w), unnormalised, at the layer's resolution; of a float16 model as float32.
@@ -41,7 +43,9 @@ def grad_cam(
     Raises:
         TypeError, ValueError: an unknown layer or target, or images the model cannot take.
     """
-    return weighted(*features_and_gradient(model, images, layer, target), relu=relu)
+    return weighted(
+        *features_and_gradient(model, images, layer, target, reshape_transform), relu=relu
+    )
 
 
 def grad_cam_of(
@@ -64,10 +68,11 @@ def features_and_gradient(
     images: Tensor,
     layer: str | nn.Module | None = None,
     target: Target = None,
+    reshape_transform: ToMaps | None = None,
 ) -> tuple[Tensor, Tensor]:
     """The layer's feature map A and ∂y^c/∂A, both (N, K, h, w) and off the graph."""
     layers = None if layer is None else [layer]
-    recording = record(model, images, layers, target=target)
+    recording = record(model, images, layers, target=target, reshape_transform=reshape_transform)
     (gradient,) = recording.gradients(target, last=True).values()
     (A,) = recording.features.values()
     return A, gradient

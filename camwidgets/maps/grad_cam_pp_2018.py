@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .grad_cam_2017 import features_and_gradient
-from .recording import Recording
+from .recording import Recording, ToMaps
 from .targets import Target
 
 
@@ -20,13 +20,16 @@ def grad_cam_plus_plus(
     target: Target = None,
     *,
     relu: bool = True,
+    reshape_transform: ToMaps | None = None,
 ) -> Tensor:
     """L^c = ReLU(Σ_k w_k^c A^k) with w_k^c = Σ_ij α_ij^kc ReLU(∂y^c/∂A^k_ij), equation (5).
 
     The paper's score is Y^c = exp(y^c), of which all derivatives are powers of ∂y^c/∂A, equation
     (19). The factor exp(y^c) that all weights share is left out. Args, errors as `grad_cam`.
     """
-    return of_third_order(*features_and_gradient(model, images, layer, target), relu=relu)
+    return of_third_order(
+        *features_and_gradient(model, images, layer, target, reshape_transform), relu=relu
+    )
 
 
 def grad_cam_plus_plus_of(

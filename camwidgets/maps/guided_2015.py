@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from .display import upsample
 from .grad_cam_2017 import weighted
-from .recording import Recording, record
+from .recording import Recording, ToMaps, record
 from .targets import Target
 
 
@@ -76,6 +76,8 @@ def guided_grad_cam(
     images: Tensor,
     layer: str | nn.Module | None = None,
     target: Target = None,
+    *,
+    reshape_transform: ToMaps | None = None,
 ) -> Tensor:
     """Grad-CAM, upsampled to the image, times guided backpropagation: where × what.
 
@@ -85,7 +87,14 @@ def guided_grad_cam(
         (N, C, H, W), signed, unnormalised.
     """
     layers = None if layer is None else [layer]
-    recording = record(model, images, layers, target=target, pixels=True)
+    recording = record(
+        model,
+        images,
+        layers,
+        target=target,
+        pixels=True,
+        reshape_transform=reshape_transform,
+    )
     (gradient,) = recording.gradients(target).values()
     (A,) = recording.features.values()
     where = upsample(weighted(A, gradient), images.shape[2:])

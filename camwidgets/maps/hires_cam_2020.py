@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .grad_cam_2017 import features_and_gradient
-from .recording import Recording
+from .recording import Recording, ToMaps
 from .targets import Target
 
 
@@ -19,13 +19,16 @@ def hires_cam(
     target: Target = None,
     *,
     relu: bool = True,
+    reshape_transform: ToMaps | None = None,
 ) -> Tensor:
     """L^c = Σ_k ∂y^c/∂A^k ∘ A^k, (N, h, w), with the ReLU of Grad-CAM unless `relu=False`.
 
     Where all behind the layer is linear, the sum over the positions is the score without its
     bias: `relu=False` then says exactly what each position adds. Args, errors as `grad_cam`.
     """
-    return elementwise(*features_and_gradient(model, images, layer, target), relu=relu)
+    return elementwise(
+        *features_and_gradient(model, images, layer, target, reshape_transform), relu=relu
+    )
 
 
 def hires_cam_of(

@@ -8,7 +8,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .grad_cam_2017 import features_and_gradient
-from .recording import Recording
+from .recording import Recording, ToMaps
 from .targets import Target
 
 
@@ -17,12 +17,14 @@ def layer_cam(
     images: Tensor,
     layer: str | nn.Module | None = None,
     target: Target = None,
+    *,
+    reshape_transform: ToMaps | None = None,
 ) -> Tensor:
     """L^c = ReLU(Σ_k ReLU(∂y^c/∂A^k) ∘ A^k), (N, h, w): a weight for each position.
 
     Args, errors as `grad_cam`.
     """
-    return positive_weights(*features_and_gradient(model, images, layer, target))
+    return positive_weights(*features_and_gradient(model, images, layer, target, reshape_transform))
 
 
 def layer_cam_of(recording: Recording, target: Target = None) -> dict[str, Tensor]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from .grad_cam_2017 import features_and_gradient, weighted
-from .recording import Recording
+from .recording import Recording, ToMaps
 from .targets import Target
 
 
@@ -14,6 +14,8 @@ def positive_grad_cam(
     images: Tensor,
     layer: str | nn.Module | None = None,
     target: Target = None,
+    *,
+    reshape_transform: ToMaps | None = None,
 ) -> Tensor:
     """Grad-CAM with 1[A>0] · 1[g>0] · g in place of the gradient g, (N, h, w).
 
@@ -21,7 +23,7 @@ def positive_grad_cam(
     is neither Grad-CAM nor guided Grad-CAM: it drops what speaks against the class. Args as in
     `grad_cam`.
     """
-    A, g = features_and_gradient(model, images, layer, target)
+    A, g = features_and_gradient(model, images, layer, target, reshape_transform)
     return weighted(A, g * (A > 0) * (g > 0))
 
 

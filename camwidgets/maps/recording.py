@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -27,6 +27,8 @@ from .layout import Layouts, Reading
 from .stand_in import stand_in
 from .targets import Target, differentiable, scores, warn_if_saturated
 
+ToMaps = Callable[[Tensor], Tensor]
+"""how a layer's output is read as feature maps (N, K, h, w)"""
 BATCHED = 2**18
 """up to so many numbers in all feature maps, the gradients of many classes come at once"""
 CANDIDATES = 2
@@ -53,7 +55,7 @@ class Call:
     """what it gave"""
     run: int
     """1 for the layer's first run"""
-    reading: Reading | None = None
+    reading: ToMaps | None = None
     """how its output is read as feature maps; None if it is none"""
 
     def __post_init__(self) -> None:
@@ -216,6 +218,7 @@ def record(
     *,
     target: Target = None,
     pixels: bool = False,
+    reshape_transform: ToMaps | None = None,
 ) -> Recording:
     """Run the model once and keep the feature maps of some layers.
 
@@ -231,12 +234,16 @@ def record(
             the model's own output and a pooling that only repeats do not count.
         target: the score meant by that way; see `targets.Target`.
         pixels: keep all that gradients at the images need.
+        reshape_transform: for layers whose output is in no order that is recognised: a function
+            from it, and from its gradient, to maps (N, K, h, w).
 
     Raises:
         TypeError: `model` is no module, or `images` no float tensor.
         ValueError: an unknown layer, a layer that gives no map, or images the model cannot take.
     """
     check(model, images)
+    if layers is None and reshape_transform:
+        raise ValueError("reshape_transform needs a layer: name the one whose output it reads.")
     if layers is None:
         last = _LastMaps(model, images, keep=pixels)
         calls = last.on_the_way(target)
@@ -245,7 +252,8 @@ def record(
         layers = [calls[0].name]
         if len(calls) > 1:
             layers = [_last_to_count(model, images, calls, target)]
-    passed = _AskedLayers(model, images, layers, keep=pixels or not layers)
+    keep = pixels or not layers
+    passed = _AskedLayers(model, images, layers, keep, reshape_transform)
     return passed.recording(passed.calls)
 
 
@@ -254,7 +262,7 @@ def _last_to_count(model: nn.Module, images: Tensor, calls: list[Call], target: 
 
     Behind the last attention a class token may be all that still counts.
     """
-    passed = _AskedLayers(model, images, [call.name for call in calls], keep=False)
+    passed = _AskedLayers(model, images, [call.name for call in calls])
     gradients = passed.recording(passed.calls).gradients(target, last=True)
     names = [name for name, gradient in gradients.items() if gradient.any()]
     return names[-1] if names else calls[0].name
@@ -453,9 +461,15 @@ class _AskedLayers(_Pass):
     """The calls of the layers asked for; from the first of them on, gradients can flow."""
 
     def __init__(
-        self, model: nn.Module, images: Tensor, layers: Sequence[str | nn.Module], keep: bool
+        self,
+        model: nn.Module,
+        images: Tensor,
+        layers: Sequence[str | nn.Module],
+        keep: bool = False,
+        reshape_transform: ToMaps | None = None,
     ) -> None:
         super().__init__(model, images, keep)
+        self.reshape_transform = reshape_transform
         asked = []
         for layer in layers:
             try:
@@ -472,6 +486,9 @@ class _AskedLayers(_Pass):
     def visit(self, call: Call) -> Any:
         self.forms[call.name] = form(call.tensor)
         call.reading = self.reading(call.tensor)
+        if self.reshape_transform:
+            fits = isinstance(call.tensor, Tensor) and call.tensor.is_floating_point()
+            call.reading = self._by_transform if fits else None
         if call.reading is None:
             return None
         self.saved.keep = True
@@ -479,6 +496,15 @@ class _AskedLayers(_Pass):
         call.output = call.replaced(A if A.requires_grad else A.detach().requires_grad_())
         self.calls.append(call)
         return call.replaced(call.tensor.clone())
+
+    def _by_transform(self, tensor: Tensor) -> Tensor:
+        maps: Any = self.reshape_transform(tensor) if self.reshape_transform else tensor
+        if not isinstance(maps, Tensor) or maps.dim() != 4 or len(maps) != len(self.images):
+            raise ValueError(
+                f"reshape_transform must give maps (N, K, h, w), with N = {len(self.images)} here, "
+                f"of an output {form(tensor)}; what it gave is {form(maps)}."
+            )
+        return maps
 
     def _call(self, name: str, run: int, model: nn.Module, images: Tensor) -> Call:
         calls = [c for c in self.calls if c.name.partition("#")[0] == name]
@@ -494,7 +520,8 @@ class _AskedLayers(_Pass):
         names = layer_names(model, images)
         raise ValueError(
             f"Layer {name!r} gives no feature map (N, K, h, w) larger than 1×1.{seen} "
-            f"{nearest(names, name)}"
+            f"{nearest(names, name)} If it holds one in an order of its own, say how to read it: "
+            "reshape_transform=."
         )
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .display import upsample
-from .recording import record, run
+from .recording import ToMaps, record, run
 from .targets import Target, classes, scores
 
 
@@ -21,6 +21,7 @@ def score_cam(
     target: Target = None,
     *,
     relu: bool = True,
+    reshape_transform: ToMaps | None = None,
     batch_size: int = 32,
 ) -> Tensor:
     """L^c = ReLU(Σ_k α_k^c A^k), α^c the softmax over k of y^c(x ∘ H^k) - y^c(0).
@@ -36,7 +37,8 @@ def score_cam(
     """
     from tqdm.auto import tqdm  # it looks for a notebook: not a thing for `import camwidgets.maps`
 
-    recording = record(model, images, None if layer is None else [layer], target=target)
+    layers = None if layer is None else [layer]
+    recording = record(model, images, layers, target=target, reshape_transform=reshape_transform)
     (A,) = recording.features.values()
     if not callable(target) and recording.output.dim() == 2:
         target = classes(recording.output, target)
