@@ -76,7 +76,7 @@ def difference(a, b):
 # | `GradCAM(model, [layer])(x, [ClassifierOutputTarget(c)])` | `cw.grad_cam(model, x, layer, c)` |
 # | `target_layers=[model.layer4[-1]]` | the module, or its name: `"layer4.1"` |
 # | a target class with `__call__` | any function of the whole output: one score per image |
-# | `reshape_transform` for transformers | not needed; the same argument where a layer's order is its own |
+# | `reshape_transform` for transformers | not needed; there for an order of its own |
 # | `show_cam_on_image(image, cam)` | `cw.overlay(image, cam)` |
 #
 # What comes back there is enlarged to the picture and scaled from its minimum to its maximum, map
