@@ -482,3 +482,28 @@ def test_a_recording_that_is_let_go_leaves_no_tensor(pixels: bool) -> None:
     before = tensors()
     call()
     assert tensors() == before
+
+
+def test_of_a_layer_that_runs_often_only_the_run_that_is_asked_is_kept() -> None:
+    class Deep(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.convs = nn.ModuleList(nn.Conv2d(3, 3, 3, padding=1) for _ in range(20))
+            self.relu = nn.ReLU()
+            self.last = nn.Conv2d(3, 5, 32)
+
+        def forward(self, x: Tensor) -> Tensor:
+            for conv in self.convs:
+                x = self.relu(conv(x))
+            return self.last(x).flatten(1)
+
+    def maps_held(layer: str) -> int:
+        recording = maps.record(model, images, [layer])
+        gc.collect()
+        held = [t for t in gc.get_objects() if issubclass(type(t), Tensor)]
+        assert list(recording.features) == [layer]
+        return sum(t.shape == images.shape for t in held)
+
+    model, images = seeded(Deep), pictures(2, 3, 32, 32)
+    assert maps_held("relu#20") <= maps_held("convs.19")
+    assert maps_held("relu#1") > maps_held("relu#20") + 18

@@ -479,7 +479,8 @@ class _AskedLayers(_Pass):
                     f"{problem}. {nearest(layer_names(model, images), layer)}"
                 ) from None
         self.forms: dict[str, str] = {}
-        self.go(dict.fromkeys(name for name, _ in asked))
+        self.runs = {name: {run for other, run in asked if other == name} for name, _ in asked}
+        self.go(self.runs)
         found = [self._call(name, run, model, images) for name, run in asked]
         self.calls = [call for call in self.calls if call in found]
 
@@ -490,6 +491,10 @@ class _AskedLayers(_Pass):
             fits = isinstance(call.tensor, Tensor) and call.tensor.is_floating_point()
             call.reading = self._by_transform if fits else None
         if call.reading is None:
+            return None
+        if not self.runs[call.name] & {0, call.run}:  # only counted
+            call.output = call.given = None
+            self.calls.append(call)
             return None
         self.saved.keep = True
         A = call.tensor.clone()
