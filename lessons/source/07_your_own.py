@@ -608,7 +608,10 @@ drawn = np.random.default_rng(1).choice(len(mine), min(6, len(mine)), replace=Fa
 x_mine = torch.stack([preprocess(mine.images[k]) for k in drawn])
 said = scores(net, x_mine)
 cw.gallery(
-    [cw.overlay(mine.images[k], m) for k, m in zip(drawn, cw.grad_cam(net, x_mine), strict=True)],
+    [
+        cw.overlay(mine.images[k], m)
+        for k, m in zip(drawn, cw.grad_cam(net, x_mine, layers[-1]), strict=True)
+    ],
     [top_names(s, names, 1)[0] for s in said],
     alt="Six pictures drawn by chance from the folder, each under the map of the network's own "
     "answer, whose name stands over it.",
