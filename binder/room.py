@@ -173,7 +173,8 @@ def confined(lesson: Path, folder: Path) -> dict:
             **{name: str(Path(home, place)) for name, place in own.items()},
             "TMPDIR": home,
             "PYTHONPATH": str(ROOT),
-            "OMP_NUM_THREADS": "1",
+            "OMP_NUM_THREADS": "1",  # these two as in binder/start
+            "MALLOC_ARENA_MAX": "1",
             "CAMWIDGETS_TRAINED": "",
         }
         command = [*([] if offline() else without_network()), sys.executable, __file__]

@@ -33,6 +33,15 @@ def test_the_offline_network_knows_a_cup_of_coffee(lite) -> None:
     torch.testing.assert_close(49 * signed, cw.cam(lite.model, image), rtol=1e-3, atol=1e-3)
 
 
+def test_the_names_are_torchvision_s_also_where_its_file_of_names_has_moved(
+    lite, monkeypatch
+) -> None:
+    listed = tuple(models.ResNet18_Weights.DEFAULT.meta["categories"])
+    assert lite.names == listed
+    monkeypatch.setattr("camwidgets.course.pretrained.find_spec", lambda name: None)
+    assert pretrained().names == listed
+
+
 def test_prepare_is_what_the_packages_weights_want(lite) -> None:
     prepared = lite.prepare(np.full((5, 6, 3), 127, np.uint8))
     assert prepared.shape == (3, 5, 6)

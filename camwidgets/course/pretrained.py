@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import runpy
 import urllib.error
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +113,15 @@ def _by_torchvision(name: str) -> Pretrained:
 
 
 def _imagenet_names() -> tuple[str, ...]:
-    from torchvision.models import ResNet18_Weights
+    """As torchvision lists them, from its file: to import all of torchvision takes 150 MB."""
+    spec = find_spec("torchvision")
+    try:
+        file = Path(spec.origin or "").parent / "models" / "_meta.py" if spec else ""
+        return tuple(runpy.run_path(str(file))["_IMAGENET_CATEGORIES"])
+    except (OSError, KeyError):
+        from torchvision.models import ResNet18_Weights
 
-    return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+        return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
 
 
 def _installed(module: str, package: str) -> Any:
