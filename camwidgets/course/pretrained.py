@@ -115,13 +115,13 @@ def _by_torchvision(name: str) -> Pretrained:
 def _imagenet_names() -> tuple[str, ...]:
     """As torchvision lists them, from its file: to import all of torchvision takes 150 MB."""
     spec = find_spec("torchvision")
-    try:
-        file = Path(spec.origin or "").parent / "models" / "_meta.py" if spec else ""
-        return tuple(runpy.run_path(str(file))["_IMAGENET_CATEGORIES"])
-    except (OSError, KeyError):
+    file = Path(spec.origin or "" if spec else "").parent / "models" / "_meta.py"
+    names = runpy.run_path(str(file)).get("_IMAGENET_CATEGORIES") if file.is_file() else None
+    if names is None:
         from torchvision.models import ResNet18_Weights
 
-        return tuple(ResNet18_Weights.DEFAULT.meta["categories"])
+        names = ResNet18_Weights.DEFAULT.meta["categories"]
+    return tuple(names)
 
 
 def _installed(module: str, package: str) -> Any:
