@@ -30,3 +30,19 @@ print("torchvision" in sys.modules)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.stdout.strip() == "False", done.stderr
+
+
+def test_no_function_hides_a_module_of_its_name() -> None:
+    """`import camwidgets.maps.graph as m` is to give a module, whichever one is named."""
+    program = """
+import importlib, pkgutil, sys
+import camwidgets
+for module in pkgutil.walk_packages(camwidgets.__path__, "camwidgets."):
+    if module.name != "camwidgets.keras":
+        importlib.import_module(module.name)
+        parent, _, name = module.name.rpartition(".")
+        if getattr(sys.modules[parent], name) is not sys.modules[module.name]:
+            print(module.name)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -17,8 +17,8 @@ from .datasets import (
 from .exercises import check, hint
 from .folders import Measured, load_image_folder, load_nih_cells, load_pets, load_table
 from .guesses import predict
+from .imagenet import Pretrained, photograph, pretrained
 from .networks import CountCNN, FlattenCNN, GapCNN
-from .pretrained import Pretrained, photograph, pretrained
 from .training import History, accuracy, fit, save, scores, trained
 
 __all__ = [

@@ -13,7 +13,7 @@
 | `gradient`, `deconvnet`, `guided_backprop` | at the image: ∂y^c/∂x by three rules | |
 | `guided_grad_cam` | `grad_cam`, upsampled, × `guided_backprop` | |
 
-`stand_in` is what runs in the model's place, so that the model is never touched; `recording` runs
+`double` makes what runs in the model's place, so that the model is never touched; `recording` runs
 it and keeps what its layers give, `layout` says which of that are maps, `graph` where a score comes
 from, `targets` turns "which class?" into one score an image; `display` prepares a map for the eye.
 A function named `…_of` reads a method from a `Recording`, for all its layers at once.
@@ -21,6 +21,7 @@ A function named `…_of` reads a method from a `Recording`, for all its layers 
 
 from .cam_2016 import cam, cam_of
 from .display import normalize, upsample
+from .double import stand_in
 from .eigen_cam_2020 import eigen_cam, eigen_cam_of
 from .grad_cam_2017 import features_and_gradient, grad_cam, grad_cam_of
 from .grad_cam_pp_2018 import grad_cam_plus_plus, grad_cam_plus_plus_of
@@ -38,7 +39,6 @@ from .layer_cam_2021 import layer_cam, layer_cam_of
 from .positive_weights import positive_grad_cam, positive_grad_cam_of
 from .recording import Recording, layer_names, record, run, trace
 from .score_cam_2020 import score_cam
-from .stand_in import stand_in
 
 __all__ = [
     "Recording",

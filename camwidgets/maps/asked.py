@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .stand_in import unwrapped
+from .double import unwrapped
 
 FEW = 12
 """up to so many names are listed; of more, the nearest"""

@@ -23,8 +23,8 @@ from .asked import (
     nearest,
     refuse_other_inputs,
 )
+from .double import stand_in
 from .layout import Layouts, Reading
-from .stand_in import stand_in
 from .targets import Target, differentiable, scores, warn_if_saturated
 
 ToMaps = Callable[[Tensor], Tensor]

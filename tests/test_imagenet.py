@@ -38,7 +38,7 @@ def test_the_names_are_torchvision_s_also_where_its_file_of_names_has_moved(
 ) -> None:
     listed = tuple(models.ResNet18_Weights.DEFAULT.meta["categories"])
     assert lite.names == listed
-    monkeypatch.setattr("camwidgets.course.pretrained.find_spec", lambda name: None)
+    monkeypatch.setattr("camwidgets.course.imagenet.find_spec", lambda name: None)
     assert pretrained().names == listed
 
 
