@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 import functools
+import random
 import threading
 import types
+import weakref
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from nets import gap_net, pictures, seeded
@@ -63,6 +68,90 @@ def compose(x: Tensor, first: Callable, second: Callable) -> Tensor:
     return second(first(x))
 
 
+def decorated(model: Holds) -> Callable:
+    norm = model.norm
+
+    def logged(function: Callable) -> Callable:
+        @functools.wraps(function)
+        def inner(*args: Any) -> Any:
+            return function(*args)
+
+        return inner
+
+    return logged(logged(lambda x: norm(model.conv(x))))
+
+
+def functions_in_a_closure(model: Holds) -> Callable:
+    steps = [lambda x, layer=layer: layer(x) for layer in (model.conv, model.norm)]
+    return lambda x: steps[1](steps[0](x))
+
+
+def calls_itself(model: Holds) -> Callable:
+    def climb(x: Tensor, names: tuple[str, ...] = ("conv", "norm")) -> Tensor:
+        return climb(getattr(model, names[0])(x), names[1:]) if names else x
+
+    return climb
+
+
+class Slotted:
+    __slots__ = ("__layers",)
+
+    def __init__(self, *layers: nn.Module) -> None:
+        self.__layers = layers
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.__layers[1](self.__layers[0](x))
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    norm: nn.Module
+    conv: nn.Module
+
+    def apply(self, x: Tensor) -> Tensor:
+        return self.norm(self.conv(x))
+
+
+class Pair(NamedTuple):
+    conv: nn.Module
+    norm: nn.Module
+
+
+class Chain(list):
+    def __call__(self, x: Tensor) -> Tensor:
+        return functools.reduce(lambda y, layer: layer(y), self, x)
+
+
+class Boxed:
+    """An object that has an object that has the layers."""
+
+    def __init__(self, *layers: nn.Module) -> None:
+        self.box = types.SimpleNamespace(runner=Runner(*layers))
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return self.box.runner(x)
+
+
+def lookup(keeps: Callable[[Holds], Any], get: Callable[[Any, str], nn.Module]) -> Callable:
+    """A way by something that `keeps` the layers and from which one can `get` them by name."""
+
+    def way(model: Holds) -> Callable:
+        model.kept = kept = keeps(model)
+        return lambda x: get(kept, "norm")(get(kept, "conv")(x))
+
+    return way
+
+
+def by_name(model: Holds) -> dict[str, nn.Module]:
+    return {"conv": model.conv, "norm": model.norm}
+
+
+def found_in(layers: Any, name: str) -> nn.Module:
+    """The layer among these, which have an order or none."""
+    kind = nn.Conv2d if name == "conv" else nn.BatchNorm2d
+    return next(layer for layer in layers if isinstance(layer, kind))
+
+
 WAYS = {
     "a closure": closure,
     "a closure over a list": closure_of_a_list,
@@ -71,6 +160,36 @@ WAYS = {
     "a partial": lambda m: functools.partial(compose, first=m.conv, second=m.norm),
     "bound methods": lambda m: functools.partial(compose, first=m.conv.forward, second=m.norm),
     "a method of the model": lambda m: types.MethodType(lambda self, x: self.norm(self.conv(x)), m),
+    "a decorated closure": decorated,
+    "functions in a closure": functions_in_a_closure,
+    "a function that calls itself": calls_itself,
+    "slots": lambda m: Slotted(m.conv, m.norm),
+    "a frozen dataclass's method": lambda m: Frozen(m.norm, m.conv).apply,
+    "an object in an object": lambda m: Boxed(m.conv, m.norm),
+    "a list of a class of its own": lambda m: Chain([m.conv, m.norm]),
+    "a cache": lambda m: (
+        (f := functools.lru_cache(lambda k: m.norm)) and (lambda x: f(1)(m.conv(x)))
+    ),
+    "a dict's own method": lambda m: (
+        (get := by_name(m).get) and (lambda x: get("norm")(get("conv")(x)))
+    ),
+    "a named tuple": lookup(lambda m: Pair(m.conv, m.norm), getattr),
+    "nested containers": lookup(
+        lambda m: [({"a": (by_name(m),)},)], lambda k, n: k[0][0]["a"][0][n]
+    ),
+    "a frozen set": lookup(lambda m: frozenset([m.conv, m.norm]), found_in),
+    "keys of a dict": lookup(lambda m: {m.norm: 1, m.conv: 2}, found_in),
+    "a read-only dict": lookup(lambda m: types.MappingProxyType(by_name(m)), lambda k, n: k[n]),
+    "a UserDict": lookup(lambda m: collections.UserDict(by_name(m)), lambda k, n: k[n]),
+    "weak references": lookup(
+        lambda m: {n: weakref.ref(layer) for n, layer in by_name(m).items()}, lambda k, n: k[n]()
+    ),
+    "weak proxies": lookup(
+        lambda m: {n: weakref.proxy(layer) for n, layer in by_name(m).items()}, lambda k, n: k[n]
+    ),
+    "a list within itself": lookup(
+        lambda m: (k := [m.conv, m.norm]).append(k) or k, lambda k, n: found_in(k[2][2][:2], n)
+    ),
 }
 
 
@@ -84,6 +203,26 @@ def test_modules_reached_by_other_means(way: str) -> None:
         assert_close(double(IMAGES), expected)
         grad_cam(model, IMAGES)
     assert "norm" in layer_names(model, IMAGES)
+
+
+BACKBONE = gap_net()
+
+
+class OfTheNotebook(nn.Module):
+    """What people write in a notebook: the trained network is a global variable."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scores(x).log_softmax(1)
+
+    def scores(self, x: Tensor) -> Tensor:
+        return BACKBONE(x)
+
+
+def test_a_global_model_in_a_wrapper_is_not_touched() -> None:
+    expected = BACKBONE.eval()(IMAGES).log_softmax(1)
+    with untouched(BACKBONE.train(), IMAGES):
+        assert_close(stand_in(OfTheNotebook())(IMAGES), expected)
+        guided_backprop(OfTheNotebook(), IMAGES)
 
 
 def test_a_forward_put_in_place_of_the_class_s() -> None:
@@ -130,6 +269,57 @@ def test_what_a_model_notes_down_stays_in_the_stand_in() -> None:
         guided_backprop(model, IMAGES)
     assert (model.seen, model.counts) == (seen, counts)
     assert torch.equal(model.sums, sums)
+
+
+class Settings:
+    def __init__(self) -> None:
+        self.calls, self.log, self.sums = 0, ["made"], torch.zeros(3)
+
+
+class Draws(nn.Module):
+    """Changes objects that lead to no module, and has something open."""
+
+    __slots__ = ("calls",)
+    closed = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = gap_net()
+        self.calls = 0
+        self.settings, self.counter = Settings(), collections.Counter()
+        self.array, self.bytes = np.zeros(3), bytearray(2)
+        self.random, self.generator = random.Random(0), torch.Generator().manual_seed(0)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.calls += 1
+        self.settings.calls += 1
+        self.settings.log.append("called")
+        self.settings.sums += 1
+        self.counter["calls"] += 1
+        self.array += 1
+        self.bytes[0] += 1
+        noise = torch.rand(x.shape, generator=self.generator) + self.random.random()
+        return self.inner(x + noise)
+
+    def state(self) -> list[Any]:
+        s = self.settings
+        random_ = (self.random.getstate(), self.generator.get_state().tolist())
+        kept = (self.counter.copy(), self.array.tolist(), bytes(self.bytes))
+        return [self.calls, s.calls, list(s.log), s.sums.tolist(), *kept, *random_]
+
+    def __del__(self) -> None:
+        Draws.closed += 1
+
+
+def test_objects_that_count_and_draw_are_the_stand_in_s_own() -> None:
+    model = seeded(Draws)
+    before = model.state()
+    maps = [grad_cam(model, IMAGES, "inner.6", 1) for _ in range(2)]
+    assert torch.equal(*maps), "each call begins where the model is"
+    assert model.state() == before
+    assert Draws.closed == 0, "the end of a stand-in closes nothing of the model's"
+    model.eval()(IMAGES)
+    assert all(a != b for a, b in zip(model.state(), before, strict=True))
 
 
 def pruned() -> nn.Module:

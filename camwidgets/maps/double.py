@@ -2,20 +2,46 @@
 
 from __future__ import annotations
 
+import builtins
+import contextlib
+import copy
+import dis
+import functools
+import random
+import weakref
+from array import array
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable
-from functools import partial
-from types import CellType, FunctionType, MethodType, SimpleNamespace
+from collections.abc import Callable, Iterable
+from enum import Enum
+from types import (
+    BuiltinMethodType,
+    CellType,
+    FunctionType,
+    MappingProxyType,
+    MemberDescriptorType,
+    MethodType,
+    ModuleType,
+    SimpleNamespace,
+)
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.utils.data import DataLoader, Dataset
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-CONTAINERS = {dict, OrderedDict, defaultdict, list, tuple, set, deque}
-EMPTY = CONTAINERS - {defaultdict}
+EMPTY = {dict, OrderedDict, list, tuple, set, deque}
+CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
+BASES = (OrderedDict, dict, list, set, deque)
 PLAIN = {str, int, float, bool, type(None), type}
+PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
+CACHED = type(functools.cache(len))
+STATES = (np.ndarray, np.random.Generator, random.Random, torch.Generator, array, bytearray)
+"""what a forward pass may change and what refers to nothing"""
+OUTSIDE = (Enum, ModuleType, BaseException, Dataset, DataLoader)
+"""no parts of a model, though it may keep them"""
 
 
 def stand_in(model: nn.Module, *, own: bool = False) -> nn.Module:
@@ -23,9 +49,9 @@ def stand_in(model: nn.Module, *, own: bool = False) -> nn.Module:
 
     Each module is a new object of the same class with attributes of its own: hook tables and
     other containers are copies, buffers too, and parameters are constants that share the model's
-    numbers. Modules that the model refers to elsewhere (in a list, a bound method, a closure) are
-    replaced there as well. Nothing is called, so no `__init__` runs and nothing needs to be
-    copyable. `DataParallel` and compiled modules are unwrapped.
+    numbers. Modules that the model refers to elsewhere (in a list, a bound method, a closure, an
+    object) are replaced there as well. No `__init__` runs and nothing needs to be copyable.
+    `DataParallel` and compiled modules are unwrapped.
 
     Args:
         model: any module; only read.
@@ -58,15 +84,19 @@ class _Double:
     def __init__(self, own: bool) -> None:
         self.own = own
         self.made: dict[int, Any] = {}
+        self.packages = {"collections", "types"}
+        """where the model's classes come from: other objects of theirs belong to it"""
 
     def module(self, module: nn.Module) -> nn.Module:
         inner = unwrapped(module)
         if id(inner) in self.made:
             return self.made[id(inner)]
         _refuse(inner)
-        new = self.made[id(inner)] = object.__new__(type(inner))
+        of: Any = type(inner)
+        self.packages.add(of.__module__.partition(".")[0])
+        new = self.made[id(inner)] = object.__new__(_endless(of))
         attributes = new.__dict__
-        for key, value in vars(inner).items():
+        for key, value in list(vars(inner).items()):
             kind = type(value)
             if kind in PLAIN:
                 attributes[key] = value
@@ -74,41 +104,50 @@ class _Double:
                 attributes[key] = kind()
             else:
                 attributes[key] = self.thing(value)
+        self.fill_slots(inner, new)
+        for name, method, outside in _methods(of):
+            if any(_refers(method.__globals__.get(used)) for used in outside):
+                attributes.setdefault(name, MethodType(self.function(method), new))
         attributes.update(training=False, _compiled_call_impl=None)
         return new
 
     def thing(self, value: Any) -> Any:
-        """The double of any attribute; itself if it refers to nothing of the model's."""
-        kind = type(value)
+        """The double of any attribute; itself if it is no part of the model."""
+        kind: Any = type(value)
         if kind in PLAIN:
             return value
         if kind in EMPTY and not value:
             return kind()
         if id(value) in self.made:
             return self.made[id(value)]
+        if kind in PROXIES:
+            return weakref.proxy(self.thing(value.__init__.__self__))
         if isinstance(value, nn.Module):
             return self.module(value)
         if isinstance(value, Tensor):
             return self.tensor(value)
-        if kind in CONTAINERS:
+        if isinstance(value, CONTAINERS):
             return self.container(value)
-        if kind is MethodType:
-            return MethodType(value.__func__, self.thing(value.__self__))
-        if kind is partial:
-            return partial(
-                self.thing(value.func),
-                *map(self.thing, value.args),
-                **self.thing(value.keywords),
-            )
+        if isinstance(value, STATES):
+            return self.made.setdefault(id(value), copy.deepcopy(value))
+        if kind is FunctionType and hasattr(value, "_torchdynamo_orig_callable"):
+            return self.thing(value._torchdynamo_orig_callable)
+        if not self.leads(value) and (callable(value) or not self.belongs(value)):
+            return value
         if kind is FunctionType:
             return self.function(value)
-        if kind is SimpleNamespace or _holds_modules(value):
-            new = self.made[id(value)] = (
-                object.__new__(kind) if _holds_modules(value) else SimpleNamespace()
-            )
-            new.__dict__.update({key: self.thing(part) for key, part in vars(value).items()})
-            return new
-        return value
+        if kind is MethodType:
+            return MethodType(value.__func__, self.thing(value.__self__))
+        if kind is BuiltinMethodType:
+            return getattr(self.thing(value.__self__), value.__name__)
+        if kind is functools.partial:
+            arguments = map(self.thing, value.args)
+            return kind(self.thing(value.func), *arguments, **self.thing(value.keywords))
+        if kind is CACHED:
+            return functools.lru_cache(**value.cache_parameters())(self.thing(value.__wrapped__))
+        if kind is weakref.ref:
+            return weakref.ref(self.thing(value()))
+        return self.instance(value)
 
     def tensor(self, tensor: Tensor) -> Tensor:
         if isinstance(tensor, (UninitializedBuffer, UninitializedParameter)):
@@ -122,66 +161,179 @@ class _Double:
         return constant
 
     def container(self, value: Any) -> Any:
-        if isinstance(value, tuple):
-            return tuple(map(self.thing, value))
-        new = value.copy()
-        self.made[id(value)] = new
-        new.clear()
-        if isinstance(value, dict):
-            new.update((key, self.thing(part)) for key, part in value.items())
-        elif isinstance(value, set):
-            new.update(map(self.thing, value))
+        kind: Any = type(value)
+        if kind is MappingProxyType:
+            return kind({self.thing(key): self.thing(part) for key, part in value.items()})
+        if isinstance(value, (tuple, frozenset)):
+            parts = [self.thing(part) for part in value]
+            if all(new is old for new, old in zip(parts, value, strict=True)):
+                return value
+            return (tuple if isinstance(value, tuple) else frozenset).__new__(kind, parts)
+        base: Any = kind if kind in EMPTY else next(b for b in BASES if isinstance(value, b))
+        new = self.made[id(value)] = kind.__new__(kind)
+        if base is deque:
+            deque.__init__(new, (), value.maxlen)
+        elif isinstance(value, defaultdict):
+            new.default_factory = self.thing(value.default_factory)
+        if base in (OrderedDict, dict):
+            for key, part in list(base.items(value)):
+                key = key if type(key) is str else self.thing(key)
+                base.__setitem__(new, key, self.thing(part))
         else:
-            new.extend(map(self.thing, value))
-        return new
+            (set.update if base is set else base.extend)(new, map(self.thing, list(value)))
+        return new if kind is base else self.fill(value, new)
 
     def function(self, function: FunctionType) -> Callable:
-        plain = getattr(function, "_torchdynamo_orig_callable", None)
-        if plain is not None:
-            return self.thing(plain)
         cells = function.__closure__ or ()
-        contents = [_content(cell) for cell in cells]
-        defaults, options = function.__defaults__ or (), function.__kwdefaults__ or {}
-        names = {name: function.__globals__.get(name) for name in function.__code__.co_names}
-        outside = {name: self.thing(value) for name, value in names.items() if _refers(value)}
-        if not outside and not any(map(_refers, (*contents, *defaults, *options.values()))):
-            return function
+        known = function.__globals__
+        names = (name for name in function.__code__.co_names if _refers(known.get(name)))
+        outside = {name: self.thing(known[name]) for name in names}
         new = FunctionType(
             function.__code__,
-            {**function.__globals__, **outside} if outside else function.__globals__,
+            {**known, **outside} if outside else known,
             function.__name__,
-            tuple(map(self.thing, defaults)),
-            tuple(
-                CellType(self.thing(content)) if _refers(content) else cell
-                for cell, content in zip(cells, contents, strict=True)
-            ),
+            None,
+            tuple(map(self.cell, cells)),
         )
-        new.__kwdefaults__ = self.thing(options)
+        self.made[id(function)] = new
+        new.__defaults__ = self.thing(function.__defaults__)
+        new.__kwdefaults__ = self.thing(function.__kwdefaults__)
         return new
 
+    def cell(self, cell: CellType) -> CellType:
+        if id(cell) not in self.made:
+            new = self.made[id(cell)] = CellType()
+            for content in _contents([cell]):
+                new.cell_contents = self.thing(content)
+        return self.made[id(cell)]
 
-def _content(cell: CellType) -> Any:
-    try:
-        return cell.cell_contents
-    except ValueError:  # not filled yet
-        return None
+    def instance(self, value: Any) -> Any:
+        kind: Any = type(value)
+        try:
+            new = kind() if kind is SimpleNamespace else object.__new__(_endless(kind))
+        except TypeError:  # its class is not written in Python
+            return value
+        self.made[id(value)] = new
+        return self.fill_slots(value, self.fill(value, new))
+
+    def fill(self, old: Any, new: Any) -> Any:
+        for key, part in list(getattr(old, "__dict__", {}).items()):
+            new.__dict__[key] = self.thing(part)
+        return new
+
+    def fill_slots(self, old: Any, new: Any) -> Any:
+        kind: Any = type(old)
+        for slot in _slots(kind):
+            if hasattr(old, slot):
+                object.__setattr__(new, slot, self.thing(getattr(old, slot)))
+        return new
+
+    def belongs(self, value: Any) -> bool:
+        """Whether this is an object of the model's own, by where its class comes from."""
+        return _package(value) in self.packages - {"torch"} and not isinstance(value, OUTSIDE)
+
+    def leads(self, value: Any) -> bool:
+        """Whether a module is reached from here through functions and the model's own objects."""
+        seen: dict[int, Any] = {}
+        to_see = [value]
+        while to_see:
+            part = to_see.pop()
+            if type(part) in PLAIN or id(part) in seen:
+                continue
+            if isinstance(part, nn.Module):
+                return True
+            seen[id(part)] = part
+            to_see += self.parts(part)
+        return False
+
+    def parts(self, value: Any) -> Iterable[Any]:
+        kind: Any = type(value)
+        if isinstance(value, CONTAINERS):
+            return _items(value)
+        if kind in (MethodType, BuiltinMethodType):
+            return (value.__self__,)
+        if kind is functools.partial:
+            return (value.func, *value.args, *value.keywords.values())
+        if kind is CACHED:
+            return (value.__wrapped__,)
+        if kind is weakref.ref:
+            return (value(),)
+        if kind is FunctionType:
+            named = [value.__globals__.get(name) for name in value.__code__.co_names]
+            return (
+                *_contents(value.__closure__ or ()),
+                *(value.__defaults__ or ()),
+                *(value.__kwdefaults__ or {}).values(),
+                *filter(_refers, named),
+            )
+        if isinstance(value, (*OUTSIDE, type)):
+            return ()
+        slots = (getattr(value, slot, None) for slot in _slots(kind))
+        held = [*slots, *getattr(value, "__dict__", {}).values()]
+        return held if self.belongs(value) else filter(_refers, held)
+
+
+def _package(value: Any) -> str:
+    return type(value).__module__.partition(".")[0]
+
+
+def _items(container: Any) -> list[Any]:
+    if isinstance(container, (dict, MappingProxyType)):
+        return [part for item in list(container.items()) for part in item]
+    return list(container)
+
+
+def _contents(cells: Iterable[CellType]) -> Iterable[Any]:
+    for cell in cells:
+        with contextlib.suppress(ValueError):  # not filled yet
+            yield cell.cell_contents
 
 
 def _refers(value: Any) -> bool:
-    """Whether a function's outside variable leads to a module."""
-    value = getattr(value, "__self__", value)
-    if type(value) in CONTAINERS:
-        parts = value.values() if isinstance(value, dict) else value
-        return any(isinstance(part, nn.Module) for part in parts)
+    """Whether this is a module, its method, or a container of modules."""
+    value = value.__self__ if type(value) is MethodType else value
+    if isinstance(value, CONTAINERS):
+        return any(isinstance(part, nn.Module) for part in _items(value))
     return isinstance(value, nn.Module)
 
 
-def _holds_modules(value: Any) -> bool:
-    """Whether this object, of a class written in Python, has modules among its attributes."""
-    attributes = getattr(value, "__dict__", None)
-    if not isinstance(attributes, dict) or isinstance(value, type):
-        return False
-    return any(map(_refers, attributes.values()))
+@functools.lru_cache(maxsize=1024)
+def _endless(kind: Any) -> Any:
+    """The class, or a subclass whose `__del__` closes nothing that the model has open."""
+    if not hasattr(kind, "__del__"):
+        return kind
+    plain = {"__module__": kind.__module__, "__slots__": (), "__del__": lambda self: None}
+    return type(kind)(kind.__name__, (kind,), plain)
+
+
+@functools.lru_cache(maxsize=1024)
+def _slots(kind: Any) -> list[str]:
+    return [
+        name
+        for base in kind.__mro__
+        if "__slots__" in vars(base)
+        for name, member in vars(base).items()
+        if isinstance(member, MemberDescriptorType)
+    ]
+
+
+@functools.lru_cache(maxsize=1024)
+def _methods(kind: Any) -> list[tuple[str, FunctionType, set[str]]]:
+    """A module's methods that use global variables; functions, classes and imports aside."""
+    found = []
+    known = (FunctionType, BuiltinMethodType, ModuleType, type)
+    for name in {n for base in kind.__mro__ if base not in nn.Module.__mro__ for n in vars(base)}:
+        method = getattr(kind, name, None)
+        if type(method) is FunctionType:
+            outside = {
+                step.argval
+                for step in dis.get_instructions(method)
+                if step.opname == "LOAD_GLOBAL"
+                and step.argval not in vars(builtins)
+                and not isinstance(method.__globals__.get(step.argval), known)
+            }
+            found += [(name, method, outside)] if outside else []
+    return found
 
 
 def _refuse(module: nn.Module) -> None:
