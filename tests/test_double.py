@@ -425,6 +425,11 @@ def test_what_cannot_be_watched_is_named() -> None:
     inside = nn.Sequential(torch.jit.script(nn.Conv2d(3, 4, 3)), nn.Flatten())
     with pytest.raises(ValueError, match="TorchScript"):
         grad_cam(inside, IMAGES)
+    exported = torch.export.export(gap_net(), (IMAGES,)).module()
+    with pytest.raises(ValueError, match=r"exported graph.*the Python model"):
+        grad_cam(exported, IMAGES)
+    with pytest.raises(ValueError, match=r"meta device.*load its state_dict"):
+        grad_cam(gap_net().to("meta"), IMAGES.to("meta"))
     quantised = torch.ao.quantization.quantize_dynamic(gap_net(), {nn.Linear})
     with pytest.raises(ValueError, match=r"quantised.*float model"):
         grad_cam(quantised, IMAGES)
@@ -447,3 +452,85 @@ def test_a_compiled_function_inside_the_model() -> None:
     assert_close(
         grad_cam(model, IMAGES, "inner.6", 1), grad_cam(model.inner, IMAGES.relu(), "6", 1)
     )
+
+
+class CompiledMethods(nn.Module):
+    """Its class is written with `torch.compile`, as the model's speed is to have it everywhere."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = gap_net()
+
+    @torch.compile(backend="aot_eager")
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.inner[:7](x))
+
+    @torch.compile(backend="aot_eager")
+    def head(self, x: Tensor) -> Tensor:
+        return self.inner[7:](x)
+
+
+def test_compiled_methods_of_a_class() -> None:
+    model, plain = CompiledMethods(), gap_net()
+    assert_close(grad_cam(model, IMAGES, "inner.6", 1), grad_cam(plain, IMAGES, "6", 1))
+    assert_close(guided_backprop(model, IMAGES, 1), guided_backprop(plain, IMAGES, 1))
+
+
+def test_a_class_that_is_given_another_forward(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = CompiledMethods()
+    expected = stand_in(model)(IMAGES)
+    monkeypatch.setattr(CompiledMethods, "head", lambda self, x: 2 * self.inner[7:](x))
+    assert_close(stand_in(model)(IMAGES), 2 * expected)
+    monkeypatch.setattr(CompiledMethods, "forward", lambda self, x: 3 * self.inner(x))
+    assert_close(stand_in(model)(IMAGES), 3 * expected)
+
+
+class Slopes(nn.Module):
+    """Takes gradients in its forward pass."""
+
+    def __init__(self, backward: bool) -> None:
+        super().__init__()
+        self.inner, self.backward = gap_net(), backward
+
+    def forward(self, x: Tensor) -> Tensor:
+        with torch.enable_grad():
+            z = x.detach().clone().requires_grad_()
+            score = self.inner(z).square().sum()
+            if self.backward:
+                score.backward(inputs=[z])
+            slope = z.grad if self.backward else torch.autograd.grad(score, z)[0]
+        return self.inner(x + slope)
+
+
+@pytest.mark.parametrize("backward", [False, True])
+def test_a_model_that_takes_gradients_itself(backward: bool) -> None:
+    model = Slopes(backward)
+    slope = Slopes(backward)
+    moved: list[Tensor] = []
+    slope.inner.register_forward_pre_hook(lambda m, args: moved.append(args[0].detach()))
+    slope(IMAGES)
+    expected = grad_cam(gap_net(), moved[1], "6", 1)
+    with untouched(model, IMAGES):
+        assert_close(grad_cam(model, IMAGES, "inner.6#2", 1), expected)
+        assert "inner.6#2" in layer_names(model, IMAGES)
+    assert_close(grad_cam(model, IMAGES, None, 1), expected)
+    assert_close(guided_backprop(model, IMAGES, 1), guided_backprop(gap_net(), moved[1], 1))
+
+
+@pytest.mark.parametrize("cut", [torch.no_grad, torch.inference_mode])
+def test_a_layer_behind_a_cut_is_refused_for_that(cut: Callable) -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = gap_net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            with cut():
+                x = self.inner[:4](x)
+            return self.inner[4:](x.clone())
+
+    assert layer_names(Cut(), IMAGES) == ["inner.0", "inner.1", "inner.2", "inner.3"]
+    with pytest.raises(ValueError, match=r"autograd cannot follow it \(no_grad"):
+        grad_cam(Cut(), IMAGES, "inner.6")
+    read = grad_cam(Cut(), IMAGES, "inner.6", 1, reshape_transform=lambda y: y)
+    assert_close(read, grad_cam(gap_net(), IMAGES, "6", 1))

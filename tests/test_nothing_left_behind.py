@@ -291,6 +291,7 @@ def test_results_are_free_of_the_graph() -> None:
 # ---- hooks of the user's -------------------------------------------------------------------------
 
 
+@pytest.mark.filterwarnings("error:guided in")
 @pytest.mark.parametrize("call", CALLS)
 def test_the_users_hooks_stay_and_fire(call: str) -> None:
     model, images, fired = net(), pictures(2, 3, 7, 8), []

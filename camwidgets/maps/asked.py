@@ -63,8 +63,6 @@ def check(model: nn.Module, images: Tensor) -> None:
         )
     if images.numel() == 0:
         raise ValueError(f"images is empty, {tuple(images.shape)}: give at least one image.")
-    if not torch.isfinite(images).all():
-        raise ValueError("images hold NaN or infinite values: clean them before asking for a map.")
     weight = next((p for p in model.parameters() if p.is_floating_point()), None)
     if weight is not None:
         here, there = (images.dtype, images.device), (weight.dtype, weight.device)
@@ -73,6 +71,13 @@ def check(model: nn.Module, images: Tensor) -> None:
                 f"images are {here[0]} on {here[1]}, the model's weights {there[0]} on {there[1]}: "
                 "use images.to(next(model.parameters()))."
             )
+    if images.is_meta:
+        raise ValueError(
+            "images and model are on the meta device and hold no numbers: build the model on a "
+            "real one, model.to_empty(device='cpu'), and load its state_dict."
+        )
+    if not torch.isfinite(images).all():
+        raise ValueError("images hold NaN or infinite values: clean them before asking for a map.")
 
 
 def refuse_other_inputs(model: nn.Module, error: Exception) -> None:

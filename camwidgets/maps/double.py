@@ -105,9 +105,12 @@ class _Double:
             else:
                 attributes[key] = self.thing(value)
         self.fill_slots(inner, new)
-        for name, method, outside in _methods(of):
-            if any(_refers(method.__globals__.get(used)) for used in outside):
-                attributes.setdefault(name, MethodType(self.function(method), new))
+        for name, method, outside in _methods(of, of.forward):
+            plain = getattr(method, "_torchdynamo_orig_callable", method)
+            if any(_refers(plain.__globals__.get(used)) for used in outside):
+                plain = self.function(plain)
+            if plain is not method is getattr(of, name):
+                attributes.setdefault(name, MethodType(plain, new))
         attributes.update(training=False, _compiled_call_impl=None)
         return new
 
@@ -318,21 +321,26 @@ def _slots(kind: Any) -> list[str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _methods(kind: Any) -> list[tuple[str, FunctionType, set[str]]]:
-    """A module's methods that use global variables; functions, classes and imports aside."""
+def _methods(kind: Any, forward: Any) -> list[tuple[str, Any, set[str]]]:
+    """The methods that a module's double needs of its own, and global variables they use.
+
+    These are methods that are compiled, or use what may be a model and is no import, function or
+    class. (`forward` is its forward: a class may be given another one.)
+    """
     found = []
     known = (FunctionType, BuiltinMethodType, ModuleType, type)
     for name in {n for base in kind.__mro__ if base not in nn.Module.__mro__ for n in vars(base)}:
         method = getattr(kind, name, None)
-        if type(method) is FunctionType:
+        plain = getattr(method, "_torchdynamo_orig_callable", method)
+        if type(plain) is FunctionType:
             outside = {
                 step.argval
-                for step in dis.get_instructions(method)
+                for step in dis.get_instructions(plain)
                 if step.opname == "LOAD_GLOBAL"
                 and step.argval not in vars(builtins)
-                and not isinstance(method.__globals__.get(step.argval), known)
+                and not isinstance(plain.__globals__.get(step.argval), known)
             }
-            found += [(name, method, outside)] if outside else []
+            found += [(name, method, outside)] if outside or plain is not method else []
     return found
 
 

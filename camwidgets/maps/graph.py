@@ -153,7 +153,7 @@ def _is_zero(bound: Any) -> bool:
 def _other_activation(node: Any) -> str:
     """What to call an activation that is no ReLU; empty for any other node."""
     name = name_of(node)
-    if isinstance(node, BackwardCFunction):
+    if isinstance(node, BackwardCFunction) and name != "BackwardHookFunction":
         return f"{name} (a torch.autograd.Function)"
     if name == "DifferentiableGraph":
         return "scripted code"

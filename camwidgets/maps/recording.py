@@ -60,7 +60,7 @@ class Call:
 
     def __post_init__(self) -> None:
         tensor = self.tensor
-        if isinstance(tensor, Tensor):
+        if isinstance(tensor, Tensor) and not tensor.is_inference():
             self.version = tensor._version
             self.edge = (tensor.grad_fn, tensor.output_nr)
 
@@ -244,25 +244,41 @@ def record(
     check(model, images)
     if layers is None and reshape_transform:
         raise ValueError("reshape_transform needs a layer: name the one whose output it reads.")
+    keep = pixels or (layers is not None and not layers)
+    try:
+        return _record(model, images, layers, target, keep, reshape_transform)
+    except Dropped:  # by a model that takes gradients in its forward pass
+        return _record(model, images, layers, target, True, reshape_transform)
+
+
+def _record(
+    model: nn.Module,
+    images: Tensor,
+    layers: Sequence[str | nn.Module] | None,
+    target: Target,
+    keep: bool,
+    reshape_transform: ToMaps | None,
+) -> Recording:
     if layers is None:
-        last = _LastMaps(model, images, keep=pixels)
+        last = _LastMaps(model, images, keep)
         calls = last.on_the_way(target)
         if len(calls) == 1 and last.is_ready(calls[0]):
             return last.recording(calls)
         layers = [calls[0].name]
         if len(calls) > 1:
-            layers = [_last_to_count(model, images, calls, target)]
-    keep = pixels or not layers
+            layers = [_last_to_count(model, images, calls, target, keep)]
     passed = _AskedLayers(model, images, layers, keep, reshape_transform)
     return passed.recording(passed.calls)
 
 
-def _last_to_count(model: nn.Module, images: Tensor, calls: list[Call], target: Target) -> str:
+def _last_to_count(
+    model: nn.Module, images: Tensor, calls: list[Call], target: Target, keep: bool
+) -> str:
     """The last of some layers of tokens whose grid the score depends on.
 
     Behind the last attention a class token may be all that still counts.
     """
-    passed = _AskedLayers(model, images, [call.name for call in calls])
+    passed = _AskedLayers(model, images, [call.name for call in calls], keep)
     gradients = passed.recording(passed.calls).gradients(target, last=True)
     names = [name for name, gradient in gradients.items() if gradient.any()]
     return names[-1] if names else calls[0].name
@@ -271,7 +287,10 @@ def _last_to_count(model: nn.Module, images: Tensor, calls: list[Call], target: 
 def trace(model: nn.Module, images: Tensor) -> Trace:
     """One forward pass with every run of every layer; args and errors as `layer_names`."""
     check(model, images)
-    passed = _EveryLayer(model, images)
+    try:
+        passed = _EveryLayer(model, images)
+    except Dropped:
+        passed = _EveryLayer(model, images, keep=True)
     return Trace(passed.output, passed.calls)
 
 
@@ -323,6 +342,10 @@ def _called(model: nn.Module, images: Tensor) -> Any:
 # ---- what autograd keeps -------------------------------------------------------------------------
 
 
+class Dropped(ValueError):
+    """A backward pass needs what was not kept."""
+
+
 class _Saved:
     """Tensors saved for the backward pass: only those that can still be needed are held."""
 
@@ -339,7 +362,7 @@ class _Saved:
     def unpack(self, entry: list[Any]) -> Tensor:
         tensor, version = entry
         if tensor is None:
-            raise ValueError("Gradients at the images need record(…, pixels=True).")
+            raise Dropped("Gradients at the images need record(…, pixels=True).")
         if tensor._version != version:
             raise ValueError(CHANGED)
         return tensor
@@ -401,6 +424,7 @@ class _Pass(ABC):
                 handle.remove()
         if versions != [weight._version for weight in weights]:
             raise ValueError(CHANGED)
+        self.ran = set(runs)
         self._name_runs(runs)
 
     @abstractmethod
@@ -420,9 +444,10 @@ class _Pass(ABC):
         """How the tensor is read as feature maps."""
         if not self.could_be_maps(tensor):
             return None
-        if not tensor.requires_grad and not torch.is_grad_enabled() and tensor.dim() == 4:
-            with torch.enable_grad():  # below a no_grad of the model's own there is no graph
-                tensor = tensor.detach().requires_grad_()
+        if not torch.is_grad_enabled() and tensor.grad_fn is None and tensor.dim() == 4:
+            with torch.inference_mode(False), torch.enable_grad():
+                # below a no_grad of the model's own there is no graph
+                tensor = tensor.new_empty(tensor.shape).requires_grad_()
                 self.layouts.start(tensor)
                 tensor = tensor.view_as(tensor)
         edge = (tensor.grad_fn, tensor.output_nr)
@@ -448,8 +473,8 @@ class _Pass(ABC):
 class _EveryLayer(_Pass):
     """All calls, and how each output is read."""
 
-    def __init__(self, model: nn.Module, images: Tensor) -> None:
-        super().__init__(model, images)
+    def __init__(self, model: nn.Module, images: Tensor, keep: bool = False) -> None:
+        super().__init__(model, images, keep)
         self.go(self.layers)
 
     def visit(self, call: Call) -> None:
@@ -485,7 +510,10 @@ class _AskedLayers(_Pass):
         self.calls = [call for call in self.calls if call in found]
 
     def visit(self, call: Call) -> Any:
-        self.forms[call.name] = form(call.tensor)
+        tensor = call.tensor
+        self.forms[call.name] = form(tensor)
+        if isinstance(tensor, Tensor) and torch.is_grad_enabled() and not tensor.requires_grad:
+            self.forms[call.name] += ", and autograd cannot follow it (no_grad, detach(), vmap)"
         call.reading = self.reading(call.tensor)
         if self.reshape_transform:
             fits = isinstance(call.tensor, Tensor) and call.tensor.is_floating_point()
@@ -572,10 +600,16 @@ class _LastMaps(_Pass):
             if found:
                 break
         else:
+            reason = (
+                "(What runs under no_grad, or in a checkpoint with use_reentrant=True, keeps no "
+                "gradient.)"
+                if any(self.layers[name]._parameters for name in self.ran)
+                else "None of its weights is in a layer that runs, as in an exported graph: give "
+                "the Python model that it was made from."
+            )
             raise ValueError(
                 "This model gives no feature map (N, K, h, w) larger than 1×1 on the way to the "
-                "score. (What runs under no_grad, or in a checkpoint with use_reentrant=True, "
-                "keeps no gradient.)"
+                f"score. {reason}"
             )
         last = found[0].name
         if "#" in last and found[0].node not in gates:
