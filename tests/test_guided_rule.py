@@ -15,6 +15,7 @@ from nets import pictures, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 
 from camwidgets.maps import deconvnet, gradient, guided_backprop
 
@@ -158,6 +159,12 @@ RELUS = {
     "nn.Threshold(0, 0, inplace=True)": lambda: nn.Threshold(0, 0, inplace=True),
     "torch.maximum(x, 0)": lambda: lambda x: torch.maximum(x, torch.zeros(())),
     "torch.maximum(0, x)": lambda: lambda x: torch.maximum(torch.zeros_like(x), x),
+    "torch.max(x, 0)": lambda: lambda x: torch.max(x, torch.zeros(1, 1, 1)),
+    "torch.fmax(x, 0)": lambda: lambda x: torch.fmax(x, torch.zeros(())),
+    "F.leaky_relu(x, 0)": lambda: lambda x: F.leaky_relu(x, 0.0),
+    "nn.LeakyReLU(0, inplace=True)": lambda: nn.LeakyReLU(0.0, inplace=True),
+    "in a checkpoint": lambda: partial(checkpoint, F.relu, use_reentrant=False),
+    "compiled": lambda: torch.compile(F.relu, backend="aot_eager"),
 }
 RELU6S = {
     "nn.ReLU6": nn.ReLU6,
@@ -315,6 +322,59 @@ def test_no_relu_is_an_error_that_names_what_was_found() -> None:
 def test_the_names_of_activations_found(activation: nn.Module, name: str) -> None:
     with pytest.raises(ValueError, match=rf"found: {name}\)"):
         guided_backprop(two_layers(activation, activation), torch.ones(1, 1, 2, 2))
+
+
+def assigned(x: Tensor) -> Tensor:
+    y = x.clone()
+    y[y < 0] = 0
+    return y
+
+
+def masked_in_place(x: Tensor) -> Tensor:
+    y = x.clone()
+    y *= x > 0
+    return y
+
+
+HIDDEN = {
+    "where(x > 0, x, 0)": (lambda x: torch.where(x > 0, x, 0.0), "where"),
+    "where(x > 0, x, x / 10)": (lambda x: torch.where(x > 0, x, 0.1 * x), "where"),
+    "x * (x > 0)": (lambda x: x * (x > 0), "multiplication by a mask"),
+    "mask * x": (lambda x: (x > 0).to(x.dtype) * x, "multiplication by a mask"),
+    "y *= x > 0": (masked_in_place, "multiplication by a mask"),
+    "y[y < 0] = 0": (assigned, "assignment to some numbers"),
+    "masked_fill": (lambda x: x.masked_fill(x < 0, 0), "masked_fill"),
+    "(x + |x|) / 2": (lambda x: (x + x.abs()) / 2, "abs"),
+    "x (1 + sign x) / 2": (lambda x: x * (1 + x.sign()) / 2, "sign"),
+    "the larger of a stack": (lambda x: torch.stack([x, 0 * x]).amax(0), "maximum of a stack"),
+    "x - min(x, 0)": (lambda x: x - torch.minimum(x, torch.zeros(())), "minimum"),
+}
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_what_may_be_a_relu_is_told(way: str) -> None:
+    """Autograd does not show that these stop what is negative; beside a ReLU they are named."""
+    hidden, name = HIDDEN[way]
+    ways = iter([nn.ReLU(), hidden, nn.ReLU()])
+    net = seeded(lambda: Residual(lambda: next(ways)))
+    with pytest.warns(UserWarning, match=rf"guided in 2 of 3 activations.*1 × {name}"):
+        guided_backprop(net, pictures(2, 2, 6, 5))
+
+
+@pytest.mark.filterwarnings("error:guided in")
+@pytest.mark.parametrize(
+    "plain",
+    [
+        lambda x: x * torch.ones_like(x),
+        lambda x: x * torch.linspace(0, 1, 5),
+        lambda x: (x * x).amax(1, keepdim=True) * x,
+        lambda x: torch.cat([x, 2 * x], 1)[:, : x.shape[1]],
+    ],
+)
+def test_what_is_no_activation_is_not_told(plain: Callable[[Tensor], Tensor]) -> None:
+    ways = iter([nn.ReLU(), plain, nn.ReLU()])
+    net = seeded(lambda: Residual(lambda: next(ways)))
+    assert guided_backprop(net, pictures(2, 2, 6, 5)).any()
 
 
 def test_clamp_is_named_too() -> None:

@@ -17,9 +17,11 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 """(the gradient before a ReLU by its own derivative, the gradient behind it) → the one before"""
 
 ACTIVATIONS = {
-    *("Celu", "Clamp", "ClampMin", "Elu", "Gelu", "Glu", "Hardsigmoid", "Hardswish", "Hardtanh"),
-    *("LeakyRelu", "LogSigmoid", "Maximum", "Mish", "Prelu", "PreluKernel", "Rrelu", "Selu"),
-    *("RreluWithNoise", "Sigmoid", "Silu", "Softplus", "Softsign", "Tanh", "Threshold"),
+    *("Abs", "Atan", "Celu", "Clamp", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Expm1", "Fmax"),
+    *("Fmin", "Gelu", "Glu", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu"),
+    *("LogSigmoid", "MaskedFill", "Maximum", "Minimum", "Mish", "Prelu", "PreluKernel", "Rrelu"),
+    *("RreluWithNoise", "Selu", "Sigmoid", "Sign", "Silu", "Sin", "Softplus", "Softshrink"),
+    *("Softsign", "Tanh", "Threshold", "Where"),
 }
 ONLY_SHOWN = ("Upsample", "View", "UnsafeView", "Clone", "Slice", "Alias", "Permute", "Transpose")
 LEARNED = ("Convolution", "Addmm", "Mm", "Bmm")
@@ -140,7 +142,9 @@ def is_relu(node: Any) -> bool:
     if name in ("Clamp", "ClampMin"):
         low = node._saved_min
         return _is_zero(low)
-    if name == "Maximum":
+    if name == "LeakyRelu":
+        return node._saved_negative_slope == 0
+    if name in ("Maximum", "Fmax"):
         sides = zip(node.next_functions, (node._saved_other, node._saved_self), strict=True)
         return any(edge[0] is not None and _is_zero(bound) for edge, bound in sides)
     return name == "Relu"
@@ -157,7 +161,22 @@ def _other_activation(node: Any) -> str:
         return f"{name} (a torch.autograd.Function)"
     if name == "DifferentiableGraph":
         return "scripted code"
-    masked = name == "Where" and any(edge[0] is None for edge in node.next_functions)
-    if name in ACTIVATIONS or masked:
+    if name in ACTIVATIONS:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Kernel")).lower()
+    before = [edge[0] for edge in node.next_functions]
+    if name in ("Max", "Amax") and before[0] is not None and name_of(before[0]) == "Stack":
+        return "maximum of a stack"
+    if name == "IndexPut" and before[-1] is None:
+        return "assignment to some numbers"
+    if name == "Mul" and None in before and _is_mask(node, before):
+        return "multiplication by a mask"
     return ""
+
+
+def _is_mask(node: Any, before: list[Any]) -> bool:
+    """Whether the constant factor of a product says for each number if it stays or is 0."""
+    factor = node._saved_other if before[1] is None else node._saved_self
+    if not isinstance(factor, Tensor) or factor.shape != tuple(node._input_metadata[0].shape):
+        return False
+    zero = factor == 0
+    return bool(zero.any() and (zero | (factor == 1)).all() and not zero.all())
