@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from nets import by_hook, gap_net, pictures, seeded
@@ -350,3 +352,29 @@ def test_a_trunk_that_runs_without_autograd_is_named_as_the_reason() -> None:
 
     with pytest.raises(ValueError, match=r"torch\.no_grad"):
         grad_cam(seeded(Frozen), pictures(2, 3, 6, 6))
+
+
+@dataclass
+class Found:
+    logits: Tensor
+    masks: Tensor
+
+
+class Masks(nn.Module):
+    """Gives its masks in a dataclass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.masks = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Found:
+        masks = self.masks(self.body(x).relu())
+        return Found(masks.mean((2, 3)), masks)
+
+
+def test_a_map_in_a_dataclass_is_the_model_s_own_output() -> None:
+    images = pictures(2, 3, 8, 9)
+    shown = record(Masks(), images, target=lambda found: found.masks[:, 1].mean((1, 2)))
+    assert shown.layers == ["body"]
+    pooled = record(Masks(), images, target=lambda found: found.logits[:, 1])
+    assert pooled.layers == ["body"]

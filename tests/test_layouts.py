@@ -117,6 +117,15 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda x: (x.flatten(2).mT @ x.flatten(2)).softmax(-1) @ x.flatten(2).mT,
         lambda y: y.mT.reshape(2, 8, 6, 8),
     ),
+    "patches": (lambda x: F.unfold(x, 2, stride=2), lambda y: y.view(2, 32, 3, 4)),
+    "patches that overlap": (
+        lambda x: F.unfold(x, (3, 5), padding=(1, 2), stride=(1, 2)).mT,
+        lambda y: y.mT.reshape(2, 120, 6, 4),
+    ),
+    "windows of the axes": (
+        lambda x: x.unfold(2, 2, 2).unfold(3, 4, 2).permute(0, 1, 4, 5, 2, 3).flatten(1, 3),
+        lambda y: y,
+    ),
     "beside rolled": (lambda x: x + torch.roll(x, 1, 3), lambda y: y),
 }
 NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
@@ -124,6 +133,12 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "attention weights, as many heads as images": lambda x: heads(x).softmax(-1),
     "windows": windows,
     "rolled": lambda x: torch.roll(x, 1, 3),
+    "sampled elsewhere": lambda x: F.grid_sample(
+        x, torch.zeros(len(x), 6, 8, 2), align_corners=False
+    ),
+    "regions": lambda x: torchvision.ops.roi_align(
+        x, torch.tensor([[0, 0.0, 0.0, 4.0, 4.0], [0, 1.0, 1.0, 5.0, 5.0]])[: len(x)], (4, 4)
+    ),
     "mean of the rows": lambda x: x.mean(2),
     "pooled": lambda x: x.mean((2, 3), keepdim=True),
     "channels and columns changed": lambda x: x.flatten(1).view(2, 6, 8, 8),
@@ -156,6 +171,87 @@ def test_refused(name: str) -> None:
     assert layer_names(model, images) == ["conv"]
     with pytest.raises(ValueError, match=r"'middle' gives no feature map.*Its output is of shape"):
         grad_cam(model, images, "middle", 1)
+
+
+class SequenceFirst(nn.Module):
+    """CLIP's order: tokens (L, N, D), a class token first."""
+
+    def __init__(self, batch_first: bool) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 8, 4, 4)
+        self.token = nn.Parameter(torch.randn(1, 1, 8))
+        one = nn.TransformerEncoderLayer(8, 2, 16, 0.0, batch_first=batch_first)
+        self.blocks = nn.TransformerEncoder(one, 2, enable_nested_tensor=False)
+        self.linear = nn.Linear(8, 3)
+        self.batch_first = batch_first
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.patches(x).flatten(2).mT
+        y = torch.cat([self.token.expand(len(y), -1, -1), y], 1)
+        y = self.blocks(y) if self.batch_first else self.blocks(y.transpose(0, 1)).transpose(0, 1)
+        return self.linear(y[:, 0])
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_tokens_with_the_images_on_the_second_axis(n: int) -> None:
+    first, second = (seeded(lambda way=way: SequenceFirst(way)) for way in (True, False))
+    images = pictures(n, 3, 12, 16)
+    names = layer_names(first, images)
+    assert layer_names(second, images) == names
+    assert "blocks.layers.0.self_attn" in names
+    for name in ("blocks.layers.0", "blocks.layers.0.linear1", None):
+        heat = grad_cam(second, images, name, 1)
+        assert heat.shape == (n, 3, 4)
+        assert_close(heat, grad_cam(first, images, name, 1))
+    read = lambda y: y[1:].permute(1, 2, 0).reshape(n, 8, 3, 4)  # noqa: E731
+    assert_close(
+        grad_cam(second, images, "blocks.layers.0", 1),
+        by_plain_hook(second, images, "blocks.layers.0", 1, read),
+    )
+
+
+class Without(nn.Module):
+    """A model whose layers give no map of the images given."""
+
+    def __init__(self, convolution: nn.Module, what: Callable[[Tensor], Tensor]) -> None:
+        super().__init__()
+        self.convolution, self.what = convolution, what
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.convolution(self.what(x)).flatten(2).mean(2)
+        return y.view(len(x), -1, y.shape[1]).mean(1)
+
+
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        (
+            Without(nn.Conv1d(3, 4, 3), lambda x: x.flatten(2)),
+            r"'convolution' \(2, 4, 190\)\. Name",
+        ),
+        (
+            Without(nn.Conv3d(1, 4, 3, padding=1), lambda x: x[:, None]),
+            r"'convolution' \(2, 4, 3, 12, 16\)\. Name",
+        ),
+        (
+            Without(nn.Conv2d(3, 4, 3), lambda x: torch.cat([x, x.flip(3)])),
+            r"'convolution' \(4, 4, 10, 14\), and the images given are 2",
+        ),
+    ],
+)
+def test_no_map_of_the_images_names_what_there_is(model: nn.Module, says: str) -> None:
+    images = pictures(2, 3, 12, 16)
+    with pytest.raises(ValueError, match=rf"no feature map.*{says}.*reshape_transform="):
+        grad_cam(model, images)
+
+
+def test_crops_made_inside_are_read_by_a_function_of_the_user_s() -> None:
+    model = Without(nn.Conv2d(3, 4, 3), lambda x: torch.stack([x, x.flip(3)], 1).flatten(0, 1))
+    images = pictures(2, 3, 12, 16)
+    first = grad_cam(
+        model, images, "convolution", 1, relu=False, reshape_transform=lambda y: y[::2]
+    )
+    assert_close(first, model.convolution(images)[:, 1].detach() / (2 * 10 * 14))
 
 
 UNUSUAL: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {

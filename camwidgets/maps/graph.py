@@ -7,6 +7,7 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any
 
 import torch
@@ -83,6 +84,8 @@ def _tensors(output: Any) -> Iterator[Tensor]:
     elif isinstance(output, (dict, list, tuple)):
         for part in output.values() if isinstance(output, dict) else output:
             yield from _tensors(part)
+    elif is_dataclass(output):
+        yield from _tensors(vars(output))
 
 
 @contextmanager

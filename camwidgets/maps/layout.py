@@ -98,8 +98,13 @@ class Layouts:
             return self._fresh(shape)
         inputs = [self.known.get(edge) for edge in node.next_functions]
         given = _most_spatial(inputs, shape)
-        if given is None or name in MOVES:
+        if given is None or name in MOVES or "_roi_" in node.name():
             return None
+        if name == "Im2Col":
+            return _patches(given, node, shape)
+        if name == "Unfold":
+            windows = _resized(given, shape[:-1])
+            return windows and (*windows, (Atom("k", shape[-1]),))
         if name == "Permute":
             return tuple(given[dim] for dim in node._saved_dims)
         if name == "Transpose":
@@ -131,7 +136,7 @@ class Layouts:
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"}
 MOVES = {
     *("Roll", "Flip", "Rot90", "Index", "IndexSelect", "Gather", "Sort", "Topk", "Scatter"),
-    *("AsStrided", "Cumsum", "Take", "Unfold", "Im2Col", "Repeat"),
+    *("AsStrided", "Cumsum", "Take", "Repeat", "GridSampler2D"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
 
@@ -167,6 +172,19 @@ def _product(a: Layout | None, b: Layout | None, shape: Shape) -> Layout | None:
         return None
     columns = (Atom("k", shape[-1]),) if b is None else b[-1]
     return (*a[:-1], columns)
+
+
+def _patches(given: Layout, node: Any, shape: Shape) -> Layout | None:
+    """Patches (N, K·k·k, h·w) cut from a map."""
+    if [[atom.label for atom in axis] for axis in given[1:]] != [["k"], ["h"], ["w"]]:
+        return None
+    sizes = (node._saved_self_sym_argsize_minus_2, node._saved_self_sym_argsize_minus_1)
+    steps = (node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_dilation)
+    h, w = (
+        (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, padding, dilation in zip(sizes, *steps, strict=True)
+    )
+    return (given[0], (Atom("k", shape[1]),), (Atom("h", h), Atom("w", w)))
 
 
 def _is_spatial(axis: Axis) -> bool:

@@ -262,6 +262,8 @@ def _record(
     if layers is None:
         last = _LastMaps(model, images, keep)
         calls = last.on_the_way(target)
+        if not calls:
+            raise ValueError(_no_map(model, images))
         if len(calls) == 1 and last.is_ready(calls[0]):
             return last.recording(calls)
         layers = [calls[0].name]
@@ -269,6 +271,36 @@ def _record(
             layers = [_last_to_count(model, images, calls, target, keep)]
     passed = _AskedLayers(model, images, layers, keep, reshape_transform)
     return passed.recording(passed.calls)
+
+
+def _no_map(model: nn.Module, images: Tensor) -> str:
+    """The sentence for a model without a map on the way to the score."""
+    calls = trace(model, images).calls
+    several = [c for c in calls if isinstance(c.tensor, Tensor) and c.tensor.dim() > 2]
+    counts = {len(c.tensor) for c in several if len(c.tensor) > len(images)}
+    if any(call.reading for call in calls):
+        reason = (
+            "(What runs under no_grad, or in a checkpoint with use_reentrant=True, keeps no "
+            "gradient.)"
+        )
+    elif not any(call.module._parameters for call in calls):
+        reason = (
+            "None of its weights is in a layer that runs, as in an exported graph: give the Python "
+            "model that it was made from."
+        )
+    elif several:
+        forms = ", ".join(f"{c.name!r} {tuple(c.tensor.shape)}" for c in several[-3:])
+        grown = f", and the images given are {len(images)}" if counts else ""
+        reason = (
+            f"Its last layers with positions give {forms}{grown}. Name one, and say how to read "
+            "it as maps of the images given: reshape_transform=."
+        )
+    else:
+        reason = "No layer gives more than two axes."
+    return (
+        "This model gives no feature map (N, K, h, w) larger than 1×1 on the way to the score. "
+        + reason
+    )
 
 
 def _last_to_count(
@@ -424,7 +456,6 @@ class _Pass(ABC):
                 handle.remove()
         if versions != [weight._version for weight in weights]:
             raise ValueError(CHANGED)
-        self.ran = set(runs)
         self._name_runs(runs)
 
     @abstractmethod
@@ -437,7 +468,7 @@ class _Pass(ABC):
             isinstance(tensor, Tensor)
             and tensor.is_floating_point()
             and tensor.dim() in (3, 4)
-            and len(tensor) == len(self.images)
+            and len(self.images) in tensor.shape
         )
 
     def reading(self, tensor: Any) -> Reading | None:
@@ -583,7 +614,8 @@ class _LastMaps(_Pass):
     def on_the_way(self, target: Target, most: int = 12) -> list[Call]:
         """The last map that everything passes through on the way to the score.
 
-        Of tokens, the last few such maps, the very last one first; a grid ends the search.
+        Of tokens, the last few such maps, the very last one first; a grid ends the search. None
+        is there if the list is empty.
         """
         with torch.inference_mode(False), torch.enable_grad():
             root = differentiable(scores(self.output, target, len(self.images))).grad_fn
@@ -600,17 +632,7 @@ class _LastMaps(_Pass):
             if found:
                 break
         else:
-            reason = (
-                "(What runs under no_grad, or in a checkpoint with use_reentrant=True, keeps no "
-                "gradient.)"
-                if any(self.layers[name]._parameters for name in self.ran)
-                else "None of its weights is in a layer that runs, as in an exported graph: give "
-                "the Python model that it was made from."
-            )
-            raise ValueError(
-                "This model gives no feature map (N, K, h, w) larger than 1×1 on the way to the "
-                f"score. {reason}"
-            )
+            return []
         last = found[0].name
         if "#" in last and found[0].node not in gates:
             raise ValueError(
