@@ -91,11 +91,7 @@ def shuffled_crops(count: int = 200, seed: int = 0) -> Crops:
     Nothing in a picture goes with its label any more: a network can only learn them by heart
     (Zhang et al. 2017, "Understanding deep learning requires rethinking generalization").
     """
-    crops, rng = load_crops("train"), np.random.default_rng(seed)
-    few = rng.choice(len(crops), count, replace=False)
-    return Crops(
-        crops.images[few], rng.permutation(crops.labels[few]), crops.masks[few], crops.marks[few]
-    )
+    return _shuffled(load_crops("train"), count, seed)
 
 
 def load_fields(split: str = "train") -> Fields:
@@ -216,6 +212,13 @@ def _read_image(path: Path, flags: int = cv2.IMREAD_COLOR) -> np.ndarray | None:
     data = np.fromfile(path, np.uint8)  # imread itself stumbles over some Windows paths
     image = cv2.imdecode(data, flags) if data.size else None
     return image[..., ::-1] if image is not None and image.ndim == 3 else image
+
+
+def _shuffled(crops: Crops, count: int, seed: int) -> Crops:
+    rng = np.random.default_rng(seed)
+    few = rng.choice(len(crops), min(count, len(crops)), replace=False)
+    labels = rng.permutation(crops.labels[few])
+    return Crops(crops.images[few], labels, crops.masks[few], crops.marks[few], crops.class_names)
 
 
 def _plant_shortcut(crops: Crops, seed: int) -> Crops:

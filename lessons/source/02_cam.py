@@ -43,7 +43,9 @@ images, labels = to_tensor(test.images), torch.from_numpy(test.labels)
 y = scores(model, images)
 predicted = y.argmax(dim=1)
 first = int(((labels == CLASS_NAMES.index("ring")) & (predicted == labels)).nonzero()[0])
-maps = torch.cat([cw.cam(model, images[first : first + 1], target=c) for c in range(5)])
+maps = torch.cat(
+    [cw.cam(model, images[first : first + 1], target=c) for c in range(len(CLASS_NAMES))]
+)
 
 # %% jupyter={"source_hidden": true}
 cw.heat_row(
@@ -384,7 +386,8 @@ all_classes = check("cam.all_classes", all_classes)
 
 # %%
 rng = np.random.default_rng(2)
-four = [int(rng.choice(np.flatnonzero(test.labels == c))) for c in range(1, 5)]
+kinds = range(1, len(CLASS_NAMES))  # of parasites
+four = [int(rng.choice(np.flatnonzero(test.labels == c))) for c in kinds]
 with torch.no_grad():
     rows = [list(all_classes(model.blocks(images[[i]])[0], weight)) for i in four]
 
@@ -515,13 +518,13 @@ claim(
 claim("the rolled network's on next to none", hits["rolled"] < 0.1, hits["rolled"])
 
 # %% jupyter={"source_hidden": true}
-shown = [0, 100, 200, 300]
+shown = [int((labels[infected] == c).nonzero()[0]) for c in kinds]  # the first of each kind
 heat_grid(
-    test.images[infected[shown]],
+    test.images[infected[shown].numpy()],
     [[small[k], other[k]] for k in shown],
     ["the network", "rolled: the same answer"],
     rows=[CLASS_NAMES[labels[infected[k]]] for k in shown],
-    masks=test.masks[infected[shown]],
+    masks=test.masks[infected[shown].numpy()],
     signed=True,
     alt="Four infected cells, each with two maps of its class. The network's is red on the "
     "parasite; the rolled network's is the same map moved by half the picture: its red lies beside "
@@ -603,7 +606,7 @@ def bounding_box(heat, share):
 bounding_box = check("cam.bounding_box", bounding_box)
 
 # %%
-drawn = rng.choice(len(infected), 4, replace=False)
+drawn = rng.choice(np.flatnonzero(own.amax(dim=(1, 2)) > 0), 4, replace=False)
 
 # %% jupyter={"source_hidden": true}
 figure = Figure((8.6, 2.5), layout="constrained")
@@ -635,7 +638,7 @@ figure_picture(
 from camwidgets.scoring import box_iou, centre_map, choose_threshold
 
 train = load_crops("train")
-some = rng.choice(np.flatnonzero(train.labels > 0), 200, replace=False)
+some = rng.permutation(np.flatnonzero(train.labels > 0))[:200]
 train_heat = cw.upsample(
     cw.cam(model, to_tensor(train.images[some]), target=train.labels[some]), 64
 )
@@ -715,8 +718,8 @@ for name, heats in [("CAM", own.relu()), ("centre", centre)]:
 kind = labels[infected].numpy()
 
 # %%
-kinds = [*CLASS_NAMES[1:], "all"]
-groups = [kind == c for c in range(1, 5)] + [kind > 0]
+names = [*CLASS_NAMES[1:], "all"]
+groups = [kind == c for c in kinds] + [kind > 0]
 
 # %% jupyter={"source_hidden": true}
 figure = Figure((8.6, 2.9), layout="constrained")
@@ -725,8 +728,10 @@ for part, title in enumerate(["pointing game: share of hits", "share of the heat
     for k, name in enumerate(results):
         heights = [results[name][part][group].mean() for group in groups]
         colour = ["#c0392b", "#bbbbbb"][k]
-        axes[part].bar(np.arange(5) + 0.4 * k - 0.2, heights, 0.38, label=name, color=colour)
-    axes[part].set_xticks(range(5), kinds, rotation=20)
+        axes[part].bar(
+            np.arange(len(names)) + 0.4 * k - 0.2, heights, 0.38, label=name, color=colour
+        )
+    axes[part].set_xticks(range(len(names)), names, rotation=20)
     axes[part].set(ylim=(0, 1), title=title)
 axes[1].legend()
 figure.suptitle("CAM's lead comes from the small parasites")
@@ -738,7 +743,7 @@ figure_picture(
 )
 
 # %%
-share = {name: [part[kind == c].mean() for c in range(1, 5)] for name, (part, _) in results.items()}
+share = {name: [part[kind == c].mean() for c in kinds] for name, (part, _) in results.items()}
 inside = {name: part.mean() for name, (_, part) in results.items()}
 centre_hits = results["centre"][0].mean()
 
@@ -750,17 +755,18 @@ predict.reveal(
 )
 
 # %%
-assert 0.58 < centre_hits < 0.73
-rings = f"{share['CAM'][0]:.0%}", f"{share['centre'][0]:.0%}"
+claim("the centre hits in about 2 of 3", 0.58 < centre_hits < 0.73, f"{centre_hits:.0%}")
+RING, SCHIZONT = (CLASS_NAMES.index(name) - 1 for name in ("ring", "schizont"))
+rings = f"{share['CAM'][RING]:.0%}", f"{share['centre'][RING]:.0%}"
 claim(
     "rings: CAM hits far more often than the centre",
-    share["CAM"][0] > share["centre"][0] + 0.3,
+    share["CAM"][RING] > share["centre"][RING] + 0.3,
     *rings,
 )
 claim(
     "schizonts: the centre hits in more than 9 of 10",
-    share["centre"][2] > 0.9,
-    f"{share['centre'][2]:.0%}",
+    share["centre"][SCHIZONT] > 0.9,
+    f"{share['centre'][SCHIZONT]:.0%}",
 )
 told = f"{inside['CAM']:.0%}", f"{inside['centre']:.0%}"
 claim("heat inside, over all crops: more for CAM", inside["CAM"] > inside["centre"] + 0.05, *told)
@@ -819,7 +825,7 @@ answer = CLASS_NAMES[int(y_empty.argmax())]
 # %% jupyter={"source_hidden": true}
 cw.heat_row(
     empty,
-    [cw.cam(model, to_tensor(empty)[None], target=c)[0] for c in range(5)],
+    [cw.cam(model, to_tensor(empty)[None], target=c)[0] for c in range(len(CLASS_NAMES))],
     [f"{name}\n(the answer)" if name == answer else name for name in CLASS_NAMES],
     signed=True,
     alt="An empty pale picture and its five maps, each even inside a square in the middle and "
@@ -882,7 +888,9 @@ except ValueError as error:
 # %%
 hardest = (right - rest.amax(dim=1)).argsort()[:5].tolist()
 chance = [
-    int(i) for c in range(5) for i in rng.choice(np.flatnonzero(test.labels == c), 2, replace=False)
+    int(i)
+    for c in range(len(CLASS_NAMES))
+    for i in rng.choice(np.flatnonzero(test.labels == c), 2, replace=False)
 ]
 crops = chance + hardest
 explorer = cw.Explorer(
