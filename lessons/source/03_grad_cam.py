@@ -428,7 +428,7 @@ cw.heat_row(
 # second infected cell. (`record` is your `features_and_gradient` for several layers at once.)
 
 # %%
-some = torch.arange(100, 500, 2)  # every second infected cell, asked for its own class
+some = labels.nonzero()[::2, 0]  # every second infected cell, asked for its own class
 inside = torch.from_numpy(test.masks[some])
 
 
@@ -457,13 +457,14 @@ claim(
 claim("Grad-CAM is off by more than a third of it", off["Grad-CAM"] > 1 / 3, off["Grad-CAM"])
 
 # %% jupyter={"source_hidden": true}
-three = [int((labels[some] == c).nonzero()[3]) for c in (1, 2, 3)]
+kinds = range(1, len(CLASS_NAMES))[:3]
+three = [int((labels[some] == c).nonzero()[3]) for c in kinds]
 heat_grid(
-    test.images[some[three]],
+    test.images[some[three].numpy()],
     [[cw.normalize(by_rule[rule])[k] for rule in ("Grad-CAM", "HiResCAM")] for k in three],
     ["Grad-CAM", "HiResCAM"],
-    rows=[CLASS_NAMES[c] for c in (1, 2, 3)],
-    masks=test.masks[some[three]],
+    rows=[CLASS_NAMES[c] for c in kinds],
+    masks=test.masks[some[three].numpy()],
     scale="share of the map's maximum",
     alt="Three infected cells with two maps of the Flatten net each. Grad-CAM is warm on the "
     "parasite and in other parts of the picture; HiResCAM keeps closer to the parasite.",
@@ -549,14 +550,14 @@ figure_picture(
 # the column's maximum.
 
 # %%
-layers = [f"blocks.{i}" for i in range(4)]
-grid = [torch.cat([cw.grad_cam(gap, x, layer, c) for c in range(5)]) for layer in layers]
+layers, classes = [f"blocks.{i}" for i in range(4)], range(len(CLASS_NAMES))
+grid = [torch.cat([cw.grad_cam(gap, x, layer, c) for c in classes]) for layer in layers]
 grid = [maps / maps.max().clamp(min=1e-30) for maps in grid]
 
 # %% jupyter={"source_hidden": true}
 heat_grid(
-    [picture] * 5,
-    [[maps[c] for maps in grid] for c in range(5)],
+    [picture] * len(classes),
+    [[maps[c] for maps in grid] for c in classes],
     layers,
     rows=CLASS_NAMES,
     scale="share of the column's maximum",
@@ -583,7 +584,7 @@ claim("last layer: over 1.5 times what the area would get", last > 1.5 * share, 
 # as much plotting code does.
 
 # %%
-five = torch.cat([cw.grad_cam(flatten, x, "blocks.3", c) for c in range(5)])
+five = torch.cat([cw.grad_cam(flatten, x, "blocks.3", c) for c in classes])
 
 # %% jupyter={"source_hidden": true}
 heat_grid(
@@ -625,7 +626,7 @@ batch_maps = check("grad_cam.batch_maps", batch_maps)
 # A batch is how you look at many: not the best six, but six drawn by a seed.
 
 # %%
-six = np.random.default_rng(3).choice(np.arange(100, 500), 6, replace=False)
+six = np.random.default_rng(3).choice(np.flatnonzero(labels), 6, replace=False)
 y_six = y_flat[six].argmax(dim=1)
 recording = record(flatten, images[six], ["blocks.3"])
 A, g = recording.features["blocks.3"].detach(), recording.gradients(y_six)["blocks.3"]
@@ -1001,7 +1002,9 @@ predict.reveal(
 
 # %%
 train = load_crops("train")
-star = [100 * c for c in (1, 2, 3)]  # the first ring, trophozoite and schizont of the test set
+star = [
+    int((labels == c).nonzero()[0]) for c in kinds
+]  # the first ring, trophozoite and schizont of the test set
 fixed, classes = images[star], labels[star]
 frames = []
 
@@ -1020,7 +1023,7 @@ history = fit(young, half, answers, epochs=6, callbacks=[film])
 # %% jupyter={"source_hidden": true}
 heat_grid(
     test.images[star],
-    [[frame[i] for frame in frames] for i in range(3)],
+    [[frame[i] for frame in frames] for i in range(len(star))],
     ["before", *(f"epoch {e}" for e in range(1, len(frames)))],
     rows=[CLASS_NAMES[c] for c in classes],
     masks=test.masks[star],
