@@ -48,7 +48,8 @@ RING = CLASS_NAMES.index("ring")
 rng = np.random.default_rng(5)
 has_ink = inked.marks.any(axis=(1, 2))
 rings = rng.choice(np.flatnonzero((inked.labels == RING) & has_ink), 4, replace=False).tolist()
-others = [int(rng.choice(np.flatnonzero(inked.labels == c))) for c in (0, 2, 3, 4)]
+no_rings = [c for c in range(len(CLASS_NAMES)) if c != RING]
+others = [int(rng.choice(np.flatnonzero(inked.labels == c))) for c in no_rings]
 shown = rings + others
 
 # %% jupyter={"source_hidden": true}
@@ -295,10 +296,14 @@ with_mark = to_tensor(painted)
 # %% jupyter={"source_hidden": true}
 cw.gallery(
     [*clean.images[others], *painted[others]],
-    [*(CLASS_NAMES[c] for c in clean.labels[others]), "the same, with a mark", "", "", ""],
+    [
+        *(CLASS_NAMES[c] for c in clean.labels[others]),
+        "the same, with a mark",
+        *[""] * (len(others) - 1),
+    ],
     alt="Four cells that are no rings, and below each the same cell with a blue-green pen mark "
     "near a corner.",
-    columns=4,
+    columns=len(others),
 )
 
 # %%
@@ -673,7 +678,7 @@ off = max(abs(float(share) - 0.5) for share in after_repair)
 claim("every class marked in about half", off < 0.1)
 kept = [
     int(rng.choice(np.flatnonzero((train.labels == c) & (half == inky))))
-    for c in range(1, 5)
+    for c in range(1, len(CLASS_NAMES))
     for inky in (False, True)
 ]
 
@@ -740,9 +745,11 @@ worst = {name: float(worst_group(r, groups)) for name, r in right.items()}
 figure = Figure((8.6, 3), layout="constrained")
 for axis, (name, r) in zip(figure.subplots(1, 3, sharey=True), right.items(), strict=True):
     for k, (kind, colour) in enumerate([("without ink", "#bbbbbb"), ("with ink", "#1f7a8c")]):
-        heights = [r[groups == 2 * c + k].float().mean() for c in range(5)]
-        axis.bar(np.arange(5) + 0.4 * k - 0.2, heights, 0.38, label=kind, color=colour)
-    axis.set_xticks(range(5), CLASS_NAMES, rotation=35, ha="right", fontsize=9)
+        heights = [r[groups == 2 * c + k].float().mean() for c in range(len(CLASS_NAMES))]
+        axis.bar(
+            np.arange(len(CLASS_NAMES)) + 0.4 * k - 0.2, heights, 0.38, label=kind, color=colour
+        )
+    axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=35, ha="right", fontsize=9)
     axis.set_title(name, fontsize=10)
     axis.set_ylim(0, 1)
 axis.legend(loc="lower right", fontsize=9)

@@ -49,7 +49,7 @@ images, labels = to_tensor(pictures), torch.from_numpy(crops.labels)[chosen]
 print(f"{len(images)} held-out crops of infected cells")
 
 # %%
-i = 60
+i = 3 * len(images) // 10
 x, c = images[i : i + 1], labels[i : i + 1]
 _, random_classifier = next(scoring.cascading(net, x))
 three = [
@@ -794,7 +794,8 @@ for method, (value,) in likeness(scoring.spearman, [("", by_heart)]).items():
     claim(f"{method}: another order of the pixels", value < 0.7, value)
 
 # %% jupyter={"source_hidden": true}
-rows = [10, 60, 110, 160]
+of_class = [(labels == c).nonzero()[:, 0] for c in labels.unique()]
+rows = [int(k[len(k) // 5]) for k in of_class]
 heat_grid(
     [pictures[k] for k in rows],
     [
