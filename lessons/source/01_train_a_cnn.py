@@ -383,7 +383,7 @@ confusion = check("training.confusion", confusion)
 
 # %%
 predicted = y.argmax(dim=1)
-table = np.asarray(confusion(test_labels, predicted, 5)).round().astype(int)
+table = np.asarray(confusion(test_labels, predicted, len(CLASS_NAMES))).round().astype(int)
 
 # %% jupyter={"source_hidden": true}
 figure = Figure((4.6, 3.8), layout="constrained")

@@ -491,7 +491,7 @@ predict.reveal(
 # hole with what its neighbours suggest, so that less is strange.
 
 # %% jupyter={"source_hidden": true}
-removed = heat["Grad-CAM"][i] >= heat["Grad-CAM"][i].quantile(0.9)
+removed = heat["Grad-CAM"][i] > heat["Grad-CAM"][i].quantile(0.9)
 filled = scoring.impute(images[i : i + 1], removed[None])[0]
 gray = torch.where(removed, images[i].mean(dim=(1, 2), keepdim=True), images[i])
 cw.gallery(
@@ -842,7 +842,7 @@ def stain(model, image, layer, target):
     return (image[0, 2] - image[0, 0]).clamp(min=0)
 
 
-some = [10, 60, 110, 160]
+some = rows  # the cells of the last figure
 explorer = cw.Explorer(
     {"learned": net, "random classifier": random_classifier, "by heart": by_heart},
     pictures[some],
