@@ -76,17 +76,20 @@ cw.gallery(
 # %% [markdown]
 # ## What do the reports say?
 #
-# The next cell fetches the three networks, or trains the ones that are not there yet: about half a
+# The next cells fetch the three networks, or train the ones that are not there yet: about half a
 # minute each, longer on a small computer; the bar counts batches. A shuffle hides which is which,
 # and the messages call them by their labs. Leave it at that: the work is more fun without peeking.
 
 # %% tags=["nbval-ignore-output"]
 names = ["coarse", "gap", "shortcut"]
 order = torch.randperm(3, generator=torch.Generator().manual_seed(5)).tolist()
-nets = {
-    lab: trained(names[k], told_as=f"the network of lab {lab}")
-    for lab, k in zip("ABC", order, strict=True)
-}
+nets = {"A": trained(names[order[0]], told_as="the network of lab A")}
+
+# %% tags=["nbval-ignore-output"]
+nets["B"] = trained(names[order[1]], told_as="the network of lab B")
+
+# %% tags=["nbval-ignore-output"]
+nets["C"] = trained(names[order[2]], told_as="the network of lab C")
 
 # %% [markdown]
 # Labs differ: some mark their slides, some do not. Each tested on pictures of its own kind. We have
