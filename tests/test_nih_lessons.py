@@ -14,6 +14,7 @@ import pytest
 
 from camwidgets.course import load_crops
 from camwidgets.course.nih import _stained
+from camwidgets.course.places import MARK
 
 LESSONS = Path(__file__).parents[1] / "lessons"
 CHANGED = ("from camwidgets.course import (", "from camwidgets.course.nih import (")
@@ -25,12 +26,13 @@ DISC = (ROWS - 32) ** 2 + (COLUMNS - 32) ** 2 < 30**2
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Cells of other sizes, on black, of sixteen patients, with the archive's Thumbs.db."""
     folder, rng = tmp_path_factory.mktemp("nih"), np.random.default_rng(0)
-    cells = load_crops("test")
+    (folder / MARK).touch()  # what is trained is kept here
+    cells = load_crops("train")
     for name, labels in (("Parasitized", [1, 2, 3, 4]), ("Uninfected", [0])):
         place = folder / "cell_images" / name
         place.mkdir(parents=True)
         (place / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
-        for k, i in enumerate(rng.permutation(np.flatnonzero(np.isin(cells.labels, labels)))[:96]):
+        for k, i in enumerate(rng.permutation(np.flatnonzero(np.isin(cells.labels, labels)))[:160]):
             cell = np.where(DISC[..., None], cells.images[i], 0).astype(np.uint8)
             cell = cv2.resize(cell, tuple(rng.integers(90, 160, 2).tolist()))
             patient = f"C{k % 16}P{k % 16}thinF_IMG_{i}_cell_{k}.png"
