@@ -346,11 +346,6 @@ def test_the_bootstrap_interval_depends_on_the_seed_alone():
     assert bootstrap_interval(scores, seed=2) != first
 
 
-def test_an_impossible_level_is_refused():
-    with pytest.raises(ValueError, match="between 0 and 1"):
-        bootstrap_interval([0.5], level=95)
-
-
 @pytest.mark.parametrize(
     ("hits", "count", "low", "high"),
     [
@@ -385,3 +380,27 @@ def test_wilson_refuses_what_is_no_share():
         wilson([0.5, 1.2])
     with pytest.raises(ValueError, match="between 0 and 1"):
         wilson([1, 0], level=1)
+
+
+@pytest.mark.parametrize("level", [0.5, 0.8, 0.95])
+def test_so_many_of_the_resampled_means_lie_outside(level):
+    """Of ten thousand means drawn here, half of what the level leaves lies on either side."""
+    scores = torch.rand(60, generator=torch.Generator().manual_seed(3)) ** 2
+    _, low, high = bootstrap_interval(scores, level=level)
+    drawn = np.random.default_rng(0).choice(scores.double().numpy(), (10000, 60)).mean(1)
+    assert np.mean(drawn < low) == pytest.approx((1 - level) / 2, rel=0.15, abs=0.004)
+    assert np.mean(drawn > high) == pytest.approx((1 - level) / 2, rel=0.15, abs=0.004)
+
+
+@pytest.mark.parametrize("level", [0, 1, 1.5, -0.1])
+@pytest.mark.parametrize("interval", [bootstrap_interval, wilson])
+def test_a_level_lies_between_0_and_1(interval, level):
+    with pytest.raises(ValueError, match="must lie between 0 and 1"):
+        interval([1.0, 0.0], level=level)
+
+
+def test_one_bad_value_among_many_is_refused():
+    heat = torch.ones(2, 4, 4)
+    heat[1, 2, 3] = math.inf
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        mass(heat, torch.ones(2, 4, 4, dtype=torch.bool))
