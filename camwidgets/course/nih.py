@@ -107,7 +107,9 @@ def _stained(image: np.ndarray) -> np.ndarray:
 
 def _learn(model: nn.Module, *, shortcut: bool = False) -> training.History:
     crops = load_crops("train", shortcut=shortcut)
-    return training.fit(model, to_tensor(crops.images), training.torch.from_numpy(crops.labels))
+    epochs = max(8, round(8 * 2 * PER_CLASS["train"] / len(crops)))  # few cells: as many steps
+    images, labels = to_tensor(crops.images), training.torch.from_numpy(crops.labels)
+    return training.fit(model, images, labels, epochs=epochs)
 
 
 def _learn_shortcut(model: nn.Module) -> training.History:
