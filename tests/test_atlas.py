@@ -607,6 +607,28 @@ def test_a_painted_picture_is_asked_about_the_classes_offered_for_the_first() ->
         atlas.ask(0, 0, np.zeros((4, 4, 3), np.uint8))
 
 
+def test_what_is_shown_of_a_painted_picture_may_be_guided_or_a_method_of_the_user_s() -> None:
+    def stain(model: nn.Module, image: Tensor, layer: str, target: int) -> Tensor:
+        return (target + 1) * image[0, 2]
+
+    model, painted = seeded(Gap), 255 - pictures()[1]
+    methods = {"stain": stain}
+    atlas = Atlas({"net": model}, prepare(pictures()), methods=methods)
+    fresh = Atlas({"net": model}, prepare(painted), methods=methods)
+    shown = ["guided/0/1/2", "maps/0/1/1/stain", "maps/0/1/2/Grad-CAM"]
+    parts = [part.key for part in atlas.ask(0, 1, painted, shown)]
+    assert len(set(parts)) == len(parts)
+    assert {f"asked/{key}" for key in shown} <= set(parts)
+    found = {part.key: part for part in atlas.ask(0, 1, painted, shown)}
+    for key in shown:
+        for heat, expected in zip(
+            found[f"asked/{key}"].raw(),
+            fresh.part(key.replace("/0/1/", "/0/0/")).raw(),
+            strict=True,
+        ):
+            close(heat, torch.from_numpy(expected))
+
+
 # -- sentences --------------------------------------------------------------------------------
 
 

@@ -301,12 +301,14 @@ class Atlas:
             return self._picture(key, int(rest[0]))
         m, i = int(rest[0]), int(rest[1])
         sitter = self._sitter(m)
-        if kind == "maps" and rest[3] in self._own:
-            return self._own_maps(key, sitter, i, int(rest[2]), rest[3])
         with self._sitting(m, i) as recording:
             if kind == "scores":
                 return self._scores_part(key, sitter, recording)
-            return self._maps_part(key, sitter, recording, int(rest[2]), *rest[3:])
+            c, method = int(rest[2]), (*rest[3:], None)[0]
+            if method not in self._own:
+                return self._maps_part(key, sitter, recording, c, method)
+            score = self._score(sitter, recording, c)
+        return self._own_maps(key, sitter, self._inputs.item(i).tensor, c, method, score)
 
     def _picture(self, key: str, i: int) -> Part:
         item = self._inputs.item(i)
@@ -366,14 +368,13 @@ class Atlas:
         scores = sitter.scores(recording)
         return {"score": float(scores[c]), "share": sitter.meaning.shares(scores)[c]}
 
-    def _own_maps(self, key: str, sitter: Sitter, i: int, c: int, method: str) -> Part:
+    def _own_maps(
+        self, key: str, sitter: Sitter, x: Tensor, c: int, method: str, score: dict[str, Any]
+    ) -> Part:
         """Maps by a method of the user's; what goes wrong in it is said in the part."""
-        m = self._sitters.index(sitter)
-        with self._sitting(m, i) as recording:
-            score = self._score(sitter, recording, c)
         found: dict[str | None, Tensor] = {}
         try:
-            for layer, heat in sitter.own_maps(self._own[method], self._inputs.item(i).tensor, c):
+            for layer, heat in sitter.own_maps(self._own[method], x, c):
                 found[layer] = _heat(heat)
         except Exception as error:
             where = sitter.layers[len(found)]
@@ -403,11 +404,19 @@ class Atlas:
 
     # -- painted pictures -------------------------------------------------------------------------
 
-    def ask(self, model: int, image: int, picture: np.ndarray) -> list[Part]:
+    def ask(
+        self, model: int, image: int, picture: np.ndarray, shown: Sequence[str] = ()
+    ) -> list[Part]:
         """What the model makes of a picture that was painted on, uint8 (H, W, 3).
 
+        Args:
+            model, image: which; `picture` is the image with the paint.
+            shown: the keys of what is on the screen, which may be another class, guided
+                backpropagation or a method of the user's.
+
         Returns:
-            its scores and maps for the classes offered for the image, under "asked/…" keys.
+            its scores and maps for the classes offered for the image, and what is shown, under
+            "asked/…" keys.
         """
         sitter = self._sitter(model)
         classes = self.part(f"scores/{model}/{image}").header["classes"]
@@ -416,11 +425,25 @@ class Atlas:
             recording = sitter.record(x)
             key = f"asked/scores/{model}/{image}"
             parts = [self._scores_part(key, sitter, recording, classes)]
-            for method in self.with_parts(model):
-                for c in classes if method != "guided" else ():
+            usual = [(c, n) for n in self.with_parts(model) if n != "guided" for c in classes]
+            looked_at = [_class_and_method(key) for key in shown]
+            own = [(c, method) for c, method in looked_at if method in self._own]
+            for c, method in dict.fromkeys([*usual, *looked_at]):
+                if method not in self._own:
                     key = f"asked/{self.key(model, image, c, method)}"
-                    parts.append(self._maps_part(key, sitter, recording, c, method))
+                    which = None if method == "guided" else method
+                    parts.append(self._maps_part(key, sitter, recording, c, which))
+            scores = [self._score(sitter, recording, c) for c, _ in own]
+        for (c, method), score in zip(own, scores, strict=True):
+            key = f"asked/{self.key(model, image, c, method)}"
+            parts.append(self._own_maps(key, sitter, x, c, method, score))
         return parts
+
+
+def _class_and_method(key: str) -> tuple[int, str]:
+    """What a key of `Atlas.key` says besides model and image."""
+    kind, _, _, c, *method = key.split("/", 4)
+    return int(c), method[0] if method else kind
 
 
 def _own_methods(methods: Any) -> dict[str, Method]:

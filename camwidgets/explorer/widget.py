@@ -314,7 +314,8 @@ class Explorer(anywidget.AnyWidget):
         data = np.frombuffer(buffers[0] if buffers else b"", np.uint8)
         if data.size != height * width * 3:
             raise ValueError(f"The painted picture must hold {height} × {width} RGB pixels.")
-        return self._atlas.ask(m, i, data.reshape(height, width, 3))
+        picture, shown = data.reshape(height, width, 3), content.get("shown", [])
+        return self._atlas.ask(m, i, picture, [str(key) for key in shown])
 
     # -- choices ----------------------------------------------------------------------------------
 

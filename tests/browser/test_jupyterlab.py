@@ -207,6 +207,26 @@ def test_a_painted_picture_is_answered_even_beside_a_busy_kernel(lab, page, note
     )
 
 
+def test_guided_methods_and_those_of_the_user_answer_paint_too(lab, page, notebook):
+    own = setup().replace(
+        "explorer = cw.Explorer(model, images)",
+        "def stain(model, image, layer, target):\n    return (target + 1) * image[0, 0]\n"
+        "explorer = cw.Explorer(model, images, methods={'stain': stain}, method='guided Grad-CAM')",
+    )
+    notebook("ask-guided.ipynb", own)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    frame = page.locator(".cw-frame").nth(1)
+    frame.focus()
+    frame.press("Space")
+    after = "document.querySelector('.cw-caption').textContent.includes('after: METHOD')"
+    page.wait_for_function(after.replace("METHOD", "guided Grad-CAM"))
+    page.get_by_role("slider", name="class", exact=True).press("ArrowRight")
+    page.wait_for_function(after.replace("METHOD", "guided Grad-CAM"))
+    for method in ("guided backprop", "stain", "Grad-CAM"):
+        page.get_by_role("combobox", name="method", exact=True).select_option(method)
+        page.wait_for_function(after.replace("METHOD", method))
+
+
 def test_a_restarted_kernel_leaves_a_picture_that_answers(lab, page, notebook):
     notebook("restart.ipynb", setup())
     before = page.locator(".cw-explorer").bounding_box()

@@ -1,6 +1,6 @@
 import { Painting } from "./brush.js";
 import { button, make, Segments, Slider, say } from "./dom.js";
-import { Heats } from "./heat.js";
+import { Heats, keysOf } from "./heat.js";
 import { Store, unpack } from "./parts.js";
 
 const FILLS = ["gray", "blur", "around", "back"];
@@ -57,6 +57,7 @@ export class Asking {
       this.painting = new Painting(picture.rgb, picture.size);
       this.forget();
     } else if (this.place !== place && this.painting.touched) this.ask();
+    else if (this.store && this.lacking().some((key) => !this.asked.has(key))) this.ask();
     this.place = place;
     const { second } = view;
     second.brush = this.kernel ? this.brush() : null;
@@ -112,14 +113,22 @@ export class Asking {
     say(this.status, "Paint on the right picture, or move there by arrow keys and press Space.");
   }
 
+  /** The keys of what is on the screen that no answer has brought. */
+  lacking() {
+    const keys = keysOf(this.view.which(this.core.last));
+    return keys.filter((key) => !this.store?.get(key));
+  }
+
   ask() {
     this.forget();
+    const shown = this.lacking();
     const { core, painting } = this;
     core.changed();
     if (!painting.touched) return;
     say(this.status, "Asking the network …");
+    this.asked = new Set(shown);
     const model = core.offer.models.indexOf(core.last.model_name);
-    const content = { ask: this.number, model, image: core.last.image_index };
+    const content = { ask: this.number, model, image: core.last.image_index, shown };
     core.send(content, [painting.rgb.slice().buffer]);
     this.patience = setTimeout(() => {
       say(this.status, "Waiting for the kernel: it is busy, or this page has none.");
