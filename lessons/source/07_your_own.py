@@ -606,13 +606,10 @@ print(len(mine), "pictures of", ", ".join(mine.class_names), "; left out:", mine
 # %%
 drawn = np.random.default_rng(1).choice(len(mine), min(6, len(mine)), replace=False)
 x_mine = torch.stack([preprocess(mine.images[k]) for k in drawn])
-said = scores(net, x_mine)
+six = cw.grad_cam(net, x_mine, layers[-1])
 cw.gallery(
-    [
-        cw.overlay(mine.images[k], m)
-        for k, m in zip(drawn, cw.grad_cam(net, x_mine, layers[-1]), strict=True)
-    ],
-    [top_names(s, names, 1)[0] for s in said],
+    [cw.overlay(mine.images[k], m) for k, m in zip(drawn, six, strict=True)],
+    [top_names(s, names, 1)[0] for s in scores(net, x_mine)],
     alt="Six pictures drawn by chance from the folder, each under the map of the network's own "
     "answer, whose name stands over it.",
 )
