@@ -136,8 +136,8 @@ def lookup(keeps: Callable[[Holds], Any], get: Callable[[Any, str], nn.Module]) 
     """A way by something that `keeps` the layers and from which one can `get` them by name."""
 
     def way(model: Holds) -> Callable:
-        model.kept = kept = keeps(model)
-        return lambda x: get(kept, "norm")(get(kept, "conv")(x))
+        model.kept = keeps(model)
+        return types.MethodType(lambda m, x: get(m.kept, "norm")(get(m.kept, "conv")(x)), model)
 
     return way
 
@@ -320,6 +320,14 @@ def test_objects_that_count_and_draw_are_the_stand_in_s_own() -> None:
     assert Draws.closed == 0, "the end of a stand-in closes nothing of the model's"
     model.eval()(IMAGES)
     assert all(a != b for a, b in zip(model.state(), before, strict=True))
+
+
+def test_a_hook_that_knows_the_model_still_tells_its_owner() -> None:
+    model, seen = gap_net(), []
+    model[0].register_forward_hook(lambda m, i, o: seen.append(model[1].training))
+    with untouched(model.train(), IMAGES):
+        grad_cam(model, IMAGES)
+    assert seen == [False], "the model that the hook sees is the stand-in"
 
 
 def pruned() -> nn.Module:

@@ -135,6 +135,8 @@ class _Double:
             return self.made.setdefault(id(value), copy.deepcopy(value))
         if kind is FunctionType and hasattr(value, "_torchdynamo_orig_callable"):
             return self.thing(value._torchdynamo_orig_callable)
+        if kind is weakref.ref:
+            return weakref.ref(self.thing(value()))
         if not self.leads(value) and (callable(value) or not self.belongs(value)):
             return value
         if kind is FunctionType:
@@ -148,8 +150,6 @@ class _Double:
             return kind(self.thing(value.func), *arguments, **self.thing(value.keywords))
         if kind is CACHED:
             return functools.lru_cache(**value.cache_parameters())(self.thing(value.__wrapped__))
-        if kind is weakref.ref:
-            return weakref.ref(self.thing(value()))
         return self.instance(value)
 
     def tensor(self, tensor: Tensor) -> Tensor:
@@ -199,16 +199,22 @@ class _Double:
             tuple(map(self.cell, cells)),
         )
         self.made[id(function)] = new
-        new.__defaults__ = self.thing(function.__defaults__)
-        new.__kwdefaults__ = self.thing(function.__kwdefaults__)
+        new.__defaults__ = tuple(map(self.led, function.__defaults__ or ()))
+        options = function.__kwdefaults__ or {}
+        new.__kwdefaults__ = {name: self.led(value) for name, value in options.items()}
         return new
 
     def cell(self, cell: CellType) -> CellType:
         if id(cell) not in self.made:
-            new = self.made[id(cell)] = CellType()
-            for content in _contents([cell]):
+            self.made[id(cell)] = cell
+            for content in filter(self.leads, _contents([cell])):
+                new = self.made[id(cell)] = CellType()
                 new.cell_contents = self.thing(content)
         return self.made[id(cell)]
+
+    def led(self, value: Any) -> Any:
+        """The double of what a function holds; itself if that leads to no module."""
+        return self.thing(value) if self.leads(value) else value
 
     def instance(self, value: Any) -> Any:
         kind: Any = type(value)
@@ -259,8 +265,6 @@ class _Double:
             return (value.func, *value.args, *value.keywords.values())
         if kind is CACHED:
             return (value.__wrapped__,)
-        if kind is weakref.ref:
-            return (value(),)
         if kind is FunctionType:
             named = [value.__globals__.get(name) for name in value.__code__.co_names]
             return (
