@@ -38,6 +38,52 @@ def test_an_ending_with_a_slope_is_not_told(ending: str) -> None:
         maps.grad_cam(sure(gap_net(), 1e5), IMAGES)
 
 
+class Ends(nn.Module):
+    def __init__(self, end) -> None:
+        super().__init__()
+        self.logits, self.end = gap_net(), end
+
+    def forward(self, x: Tensor):
+        return self.end(self.logits(x))
+
+
+def first(output) -> Tensor:
+    return output[0][:, 1]
+
+
+DRESSED = {
+    "clamped": (lambda y: y.softmax(1).clamp(1e-7, 1 - 1e-7), "softmax", 1),
+    "scaled": (lambda y: 100 * y.softmax(1), "softmax", 1),
+    "the others": (lambda y: 1 - y.softmax(1), "softmax", 1),
+    "in another precision": (lambda y: y.double().softmax(1).float(), "softmax", 1),
+    "a mean of two": (lambda y: (y.softmax(1) + y.mul(2).softmax(1)) / 2, "softmax", 1),
+    "in a tuple": (lambda y: (y.softmax(1), y), "softmax", first),
+    "both sides": (lambda y: torch.cat([y[:, :1].sigmoid(), 1 - y.sigmoid()], 1), "sigmoid", 0),
+    "tanh": (lambda y: (y.tanh() + 1) / 2, "tanh", 1),
+    "hard sigmoid": (nn.Hardsigmoid(), "hard sigmoid", 1),
+}
+
+
+@pytest.mark.parametrize("case", DRESSED)
+def test_an_ending_is_found_behind_what_is_done_to_it(case: str) -> None:
+    end, name, target = DRESSED[case]
+    model = Ends(end)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert maps.grad_cam(model, IMAGES, target=target, relu=False).any()
+    sure(model.logits, 1e5)
+    with pytest.warns(UserWarning, match=rf"ends in a {name}.*\[0, 1\].*logits"):
+        assert not maps.grad_cam(model, IMAGES, target=target).any()
+
+
+def test_logits_beside_a_softmax_are_not_its_ending() -> None:
+    model = Ends(lambda y: (y, y.softmax(1)))
+    sure(model.logits, 1e5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert maps.grad_cam(model, IMAGES, target=first, relu=False).any()
+
+
 @pytest.mark.parametrize("method", [maps.cam, maps.grad_cam, maps.hires_cam, maps.layer_cam])
 def test_float16_at_512(method) -> None:
     images = pictures(1, 3, 512, 512)

@@ -75,7 +75,12 @@ def shown_in(output: Any, root: Any) -> set[Any]:
     for tensor in _tensors(output):
         if tensor.dim() > 2 and tensor.grad_fn is not None:
             own |= reached(tensor.grad_fn, lambda node: name_of(node).startswith(ONLY_SHOWN))
-    return own & reached(root, lambda node: not name_of(node).endswith(LEARNED)) if own else own
+    return own & behind_the_last_weights(root) if own else own
+
+
+def behind_the_last_weights(root: Any) -> set[Any]:
+    """The nodes between the last operations with weights, which are among them, and `root`."""
+    return reached(root, lambda node: not name_of(node).endswith(LEARNED))
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

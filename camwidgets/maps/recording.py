@@ -140,7 +140,7 @@ class Recording:
                 "in a checkpoint with use_reentrant=True, keeps no gradient.)"
             )
         gradients = self._read(found)
-        warn_if_saturated(self.output, score, gradients.values())
+        warn_if_saturated(score, gradients.values())
         return gradients
 
     def gradients_of(self, targets: Sequence[Target]) -> list[dict[str, Tensor]]:
@@ -181,7 +181,7 @@ class Recording:
                 (found,) = self._backward(score, [self.images], keep=not last)
         if found is None:
             raise ValueError("The score does not depend on the images.")
-        warn_if_saturated(self.output, score, [found])
+        warn_if_saturated(score, [found])
         return found
 
     def _score(self, target: Target) -> Tensor:

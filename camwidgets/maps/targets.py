@@ -14,6 +14,18 @@ from typing import Any, Protocol, SupportsIndex, TypeAlias
 import torch
 from torch import Tensor
 
+from .graph import behind_the_last_weights, name_of
+
+ENDINGS = {
+    "LogSoftmax": "log-softmax",
+    "Softmax": "softmax",
+    "Sigmoid": "sigmoid",
+    "LogSigmoid": "log-sigmoid",
+    "Tanh": "tanh",
+    "Hardsigmoid": "hard sigmoid",
+}
+"""operations of autograd's that flatten out, and their names"""
+
 
 class Array(Protocol):
     """What NumPy can read, a NumPy array above all."""
@@ -122,25 +134,21 @@ def check_finite(score: Tensor) -> None:
         )
 
 
-def warn_if_saturated(output: Any, score: Tensor, gradients: Iterable[Tensor]) -> None:
-    """Warn of images whose score is the end of a softmax or sigmoid without a slope left.
+def warn_if_saturated(score: Tensor, gradients: Iterable[Tensor]) -> None:
+    """Warn of images whose score comes from a softmax or the like without a slope left.
 
     Args:
-        output: what the model gave.
         score: one score per image (N,), on the graph.
         gradients: its gradients at feature maps, each (N, K, h, w).
     """
-    ending = {
-        "SoftmaxBackward0": "softmax",
-        "LogSoftmaxBackward0": "log-softmax",
-        "SigmoidBackward0": "sigmoid",
-    }.get(output.grad_fn.name() if isinstance(output, Tensor) and output.grad_fn else "")
+    behind = {name_of(node) for node in behind_the_last_weights(score.grad_fn)}
+    ending = next((word for name, word in ENDINGS.items() if name in behind), None)
     if ending is None:
         return
-    p = score.detach().float()
-    p = p.exp() if ending == "log-softmax" else p
     flat = torch.stack([g.flatten(1).abs().amax(1) == 0 for g in gradients]).all(0)
-    flat |= (1 - p).abs() < 1e-5
+    p = score.detach().float()
+    if ending in ("softmax", "log-softmax", "sigmoid"):
+        flat |= (1 - (p.exp() if ending == "log-softmax" else p)).abs() < 1e-5
     if flat.any():
         warnings.warn(
             f"The model ends in a {ending}, and for image {flat.nonzero()[:, 0].tolist()} it has "
