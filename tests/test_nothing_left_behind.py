@@ -321,6 +321,10 @@ class Boom(Exception):
     pass
 
 
+class OwnIndex(IndexError):
+    pass
+
+
 class Fails(nn.Module):
     """Raises, when armed, in the middle of the forward or the backward pass."""
 
@@ -352,7 +356,13 @@ def failing(error: Any) -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("error", [Boom("here"), KeyboardInterrupt(), ValueError("my own")])
+@pytest.mark.parametrize(
+    "error",
+    [
+        *(Boom("here"), KeyboardInterrupt(), ValueError("my own"), OwnIndex("invalid index")),
+        *(torch.OutOfMemoryError("no tensor fits"), AssertionError("tensor")),
+    ],
+)
 @pytest.mark.parametrize("call", CALLS)
 def test_the_forward_pass_raises(call: str, error: BaseException) -> None:
     model, images = failing(error), pictures(2, 3, 7, 8)
