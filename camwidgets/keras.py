@@ -17,6 +17,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
 
+from .maps.double import Shared
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -178,12 +180,8 @@ class TakesMaps(keras.callbacks.Callback):
         self.film(epoch, as_torch(self.model))
 
 
-class _Source:
-    """The Keras model and who is who in it.
-
-    Copies of a `KerasNet` and stand-ins for it share this; slots keep what looks for modules in
-    attributes from doubling the Keras model.
-    """
+class _Source(Shared):
+    """The Keras model and who is who in it; copies of a `KerasNet` share this too."""
 
     __slots__ = ("heads", "last", "model", "paths", "variables")
 

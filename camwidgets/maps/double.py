@@ -40,7 +40,15 @@ PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 CACHED = type(functools.cache(len))
 STATES = (np.ndarray, np.random.Generator, random.Random, torch.Generator, array, bytearray)
 """what a forward pass may change and what refers to nothing"""
-OUTSIDE = (Enum, ModuleType, BaseException, Dataset, DataLoader)
+
+
+class Shared:
+    """A base for objects that a model's stand-ins share with it, whatever they hold."""
+
+    __slots__ = ()
+
+
+OUTSIDE = (Shared, Enum, ModuleType, BaseException, Dataset, DataLoader)
 """no parts of a model, though it may keep them"""
 
 
