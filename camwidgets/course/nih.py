@@ -11,7 +11,8 @@ cells may be "not so here".
 
 Nobody has drawn outlines of these parasites. In their place stands what is bluer than the rest
 of its cell, so that the masks say "here is stain", not "here is a parasite": a map scored
-against them is compared with a colour.
+against them is compared with a colour. Lesson 06 scores a stain, blue minus red, against masks:
+here that is a colour against itself, and says nothing.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ def _cells(split: str, folder: str) -> Crops:
     cells = load_nih_cells(folder, split=split, per_class=PER_CLASS.get(split))
     print(
         "Nobody has outlined the parasites of these cells: what is bluer than the rest of its cell "
-        "stands in for a mask."
+        "stands in for a mask. A stain scored against it is scored against itself."
     )
     masks = (
         np.stack([_stained(image) for image in cells.images]) & (cells.labels > 0)[:, None, None]
