@@ -1,7 +1,12 @@
 """A missing name in a notebook is followed by a sentence that says what to run."""
 
+import runpy
+from pathlib import Path
+
+import nbformat
 import pytest
 from IPython.core.interactiveshell import InteractiveShell
+from nbclient import NotebookClient
 
 from camwidgets.course import accidents
 
@@ -46,3 +51,21 @@ def test_a_handler_of_somebody_else_stays(shell):
     before = shell.CustomTB
     accidents.explain_missing_names()
     assert shell.CustomTB == before
+
+
+STARTUP = Path(accidents.__file__).with_name("startup.py")
+
+
+def test_a_kernel_that_lab_started_explains_before_anything_was_imported(monkeypatch):
+    monkeypatch.setenv("PYTHONSTARTUP", str(STARTUP))
+    notebook = nbformat.v4.new_notebook()
+    notebook.cells = [nbformat.v4.new_code_cell(code) for code in ("cw.grad_cam", "_prepare")]
+    NotebookClient(notebook, allow_errors=True, timeout=120).execute()
+    for cell in notebook.cells:
+        error, note = (output for output in cell.outputs if output.output_type != "stream")
+        assert error.ename == "NameError"
+        assert "Nothing here is called" in note.data["text/plain"]
+
+
+def test_python_without_a_notebook_starts_as_ever():
+    assert "_prepare" not in runpy.run_path(str(STARTUP))

@@ -212,6 +212,7 @@ def test_root_and_a_missing_screen_are_told_and_work(monkeypatch) -> None:
 def test_lab_starts_on_the_first_lesson(course: Path, monkeypatch, capsys) -> None:
     app = pytest.importorskip("jupyterlab.labapp").LabApp
     started: list[tuple[Path, list[str]]] = []
+    monkeypatch.setattr("os.environ", dict(os.environ))
     monkeypatch.setattr(app, "launch_instance", lambda argv: started.append((Path.cwd(), argv)))
     assert main(["lab", "--port", "9000"]) == 0
     ((folder, arguments),) = started
@@ -219,6 +220,7 @@ def test_lab_starts_on_the_first_lesson(course: Path, monkeypatch, capsys) -> No
     assert arguments[0] == f"--LabApp.default_url=/lab/tree/{NAMES[0]}"
     assert arguments[-2:] == ["--port", "9000"]
     assert "--ServerApp.ip=127.0.0.1" in arguments
+    assert Path(os.environ["PYTHONSTARTUP"]).is_file()
 
 
 def test_options_that_nobody_knows_are_refused(course: Path) -> None:

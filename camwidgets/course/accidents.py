@@ -22,12 +22,13 @@ def explain_missing_names() -> None:
         return
     shell = get_ipython()
     if shell is not None and not shell.custom_exceptions:
-        shell.set_custom_exc((NameError,), _explain)
+        shell.set_custom_exc((NameError,), explain)
 
 
-def _explain(
+def explain(
     shell: Any, kind: type, error: NameError, trace: TracebackType, tb_offset: int | None = None
 ) -> None:
+    """Show a NameError as IPython does, and behind it what to do about it."""
     shell.showtraceback((kind, error, trace), tb_offset)
     name = getattr(error, "name", None)
     if name and not isinstance(error, UnboundLocalError):

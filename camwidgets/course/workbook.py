@@ -163,6 +163,7 @@ def _open_lab(folder: Path, arguments: list[str]) -> None:
     options, told = lab_options(os.environ, root=getattr(os, "geteuid", lambda: 1)() == 0)
     for line in told:
         print(line, flush=True)
+    os.environ.setdefault("PYTHONSTARTUP", str(Path(__file__).with_name("startup.py")))
     os.chdir(folder)
     first = f"--LabApp.default_url=/lab/tree/{lessons()[0].name}"
     LabApp.launch_instance([first, *options, *arguments])
