@@ -392,16 +392,17 @@ for title in ("coffee", "rocket"):
     tried[title] = (y[i, target].item(), suspect, controls, place)
 
 # %% jupyter={"source_hidden": true}
-figure = Figure((8, 2.6), layout="constrained")
+figure = Figure((8, 2.9), layout="constrained")
 for axis, (title, (before, suspect, controls, _)) in zip(
     figure.subplots(1, 2), tried.items(), strict=True
 ):
-    axis.hist(controls.numpy(), bins=12, color="0.7", label=f"{len(controls)} controls")
+    axis.hist(controls.numpy(), bins=12, color="0.7", label="controls covered, one by one")
     axis.axvline(before, color="black", ls=":", label="nothing covered")
     axis.axvline(suspect, color="#b2182b", label="hottest window covered")
     axis.set_title(f"{title}: lower than the controls", fontsize=9)
     axis.set_xlabel("score of the top class")
-axis.legend(fontsize=7)
+handles = axis.get_legend_handles_labels()
+figure.legend(*handles, loc="outside lower center", ncols=3, fontsize=9)
 cover_figure = figure_picture(
     figure,
     "Two histograms of scores with a control square covered, for coffee and rocket. In both the "
@@ -445,8 +446,10 @@ predict(
 
 # %%
 def gray(region, down=0):
-    """The rocket's photograph with a region painted gray, moved down by some pixels."""
-    return np.where(np.roll(region, down, axis=0)[..., None], np.uint8(128), rocket)
+    """The rocket's photograph with a region painted gray, moved down; what leaves it is cut."""
+    moved = np.roll(region, down, axis=0)
+    moved[slice(down) if down > 0 else slice(len(moved) + down, None)] = False
+    return np.where(moved[..., None], np.uint8(128), rocket)
 
 
 changed = {
@@ -597,7 +600,7 @@ if not FOLDER:
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # what it would say stands in left_out, too
     mine = load_image_folder(folder, size=network.size, per_class=20)
-print(len(mine), "pictures of", ", ".join(mine.class_names), "; left out:", mine.left_out)
+print(f"{len(mine)} pictures of {', '.join(mine.class_names)}; left out: {mine.left_out}")
 
 # %% [markdown]
 # What cannot be read is named, with its reason: **nothing vanishes silently.** The next cell shows
