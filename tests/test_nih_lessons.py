@@ -32,7 +32,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         place = folder / "cell_images" / name
         place.mkdir(parents=True)
         (place / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0")
-        for k, i in enumerate(rng.permutation(np.flatnonzero(np.isin(cells.labels, labels)))[:160]):
+        for k, i in enumerate(rng.permutation(np.flatnonzero(np.isin(cells.labels, labels)))[:250]):
             cell = np.where(DISC[..., None], cells.images[i], 0).astype(np.uint8)
             cell = cv2.resize(cell, tuple(rng.integers(90, 160, 2).tolist()))
             patient = f"C{k % 16}P{k % 16}thinF_IMG_{i}_cell_{k}.png"
