@@ -235,7 +235,7 @@ def on_the_ink(heat):
     hits = scoring.pointing_hit(heat, ink).nanmean().item()
     lit = heat.amax(dim=(1, 2)) > 0  # a blank map has no concentration
     times = [float(concentration(h, m)) for h, m in zip(heat[lit], ink[lit], strict=True)]
-    return hits, float(np.mean(times))
+    return hits, float(np.mean(times)) if times else float("nan")
 
 
 found = {lab: on_the_ink(ring_maps(net, x_marked)) for lab, net in nets.items()}
@@ -344,12 +344,16 @@ grayed = clean.images.copy()
 grayed[where] = 128
 control = to_tensor(grayed)
 
-turned = {}
-for lab, net in nets.items():
+
+def made_ring(net):
+    """Share of the others that are called ring after the gray blot, and after the ink."""
     before = scores(net, inputs["without"][not_ring])
-    turned[lab] = [
+    return [
         float(called_after(before, scores(net, x[not_ring]), RING)) for x in (control, with_mark)
     ]
+
+
+turned = {lab: made_ring(net) for lab, net in nets.items()}
 
 # %% jupyter={"source_hidden": true}
 figure = Figure((6, 2.6), layout="constrained")
@@ -408,11 +412,15 @@ probability_change = check("shortcut.probability_change", probability_change)
 # We have each ring's *twin*: the same picture as it was before the pen. For pictures without a
 # twin, `erase_mark` paints the ink over from its surroundings.
 
+
 # %%
-change = {}
-for lab, net in nets.items():
+def without_ink(net):
+    """Change of the probability of ring, for each marked ring, when its ink goes away."""
     before, after = scores(net, x_marked), scores(net, inputs["without"][marked])
-    change[lab] = torch.as_tensor(probability_change(before, after, RING)).detach()
+    return torch.as_tensor(probability_change(before, after, RING)).detach()
+
+
+change = {lab: without_ink(net) for lab, net in nets.items()}
 
 # %% jupyter={"source_hidden": true}
 figure = Figure((7, 2.4), layout="constrained")
