@@ -108,7 +108,7 @@ def _stained(image: np.ndarray) -> np.ndarray:
 
 def _learn(model: nn.Module, *, shortcut: bool = False) -> training.History:
     crops = load_crops("train", shortcut=shortcut)
-    epochs = max(8, round(8 * 2 * PER_CLASS["train"] / len(crops)))  # few cells: as many steps
+    epochs = max(8, round(8 * PER_CLASS["train"] / len(crops)))  # few cells: half as many steps
     images, labels = to_tensor(crops.images), training.torch.from_numpy(crops.labels)
     return training.fit(model, images, labels, epochs=epochs)
 
