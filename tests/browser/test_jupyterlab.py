@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 
@@ -25,6 +26,7 @@ FINGERPRINT = """() => {
   return data.reduce((sum, value, i) => (sum * 31 + value + i) % 1000000007, 7);
 }"""
 STATUS = ".jp-Notebook-ExecutionIndicator"
+AXE = "() => axe.run(document.querySelector('.cw-explorer')).then(found => found.violations)"
 READY = '.cw-explorer[data-state="ready"]'
 FILLED = """() => document.querySelector(".cw-progress").textContent === ""
   && document.querySelector(".cw-explorer").dataset.state === "ready" """
@@ -275,6 +277,25 @@ def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, page, not
     assert page.locator("img[alt^='Grad-CAM']").first.bounding_box()["width"] > 200
     lab.run(page, "notebook:trust")
     page.wait_for_timeout(500)
+
+
+def test_axe_finds_nothing_in_light_and_dark(lab, page, notebook):
+    axe = Path(__file__).parents[2] / "node_modules" / "axe-core" / "axe.min.js"
+    if not axe.exists():
+        pytest.skip("axe-core comes with `npm ci`.")
+    notebook("axe.ipynb", setup())
+    page.evaluate(axe.read_text())
+    for theme, light in (("JupyterLab Dark", "false"), ("JupyterLab Light", "true")):
+        page.evaluate(
+            f"window.jupyterapp.commands.execute('apputils:change-theme', {{theme: '{theme}'}})"
+        )
+        page.wait_for_function(f"document.body.dataset.jpThemeLight === '{light}'")
+        page.wait_for_timeout(500)
+        for tab in ("Display", "Take away", "Compare", "Overview", "Ask"):
+            page.get_by_role("button", name=tab, exact=True).click()
+            page.wait_for_selector(READY)
+            found = page.evaluate(AXE)
+            assert [(v["id"], v["nodes"][0]["html"]) for v in found] == [], (theme, tab)
 
 
 def test_a_dark_theme_is_dark(lab, page, notebook):
