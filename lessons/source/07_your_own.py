@@ -78,7 +78,7 @@ cw.heat_row(
 # - *test* what its map suggests, by covering, with controls,
 # - *write* a verdict that fits on one page, and do the same for your own pictures and model.
 #
-# **About 60 minutes.** You need Grad-CAM (lesson 03) and baselines (lesson 06).
+# **About 65 minutes.** You need Grad-CAM (lesson 03) and baselines (lesson 06).
 
 # %%
 predict(
