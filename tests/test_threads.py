@@ -13,6 +13,7 @@ from torch.testing import assert_close
 from untouched import snapshot
 
 from camwidgets import maps
+from camwidgets.maps import recording
 
 IMAGES = pictures(2, 3, 12, 12)
 CALLS = {
@@ -121,8 +122,45 @@ def test_weights_changed_in_the_middle_are_named() -> None:
     with pytest.raises(ValueError, match=r"weights were changed.*deepcopy"):
         maps.grad_cam(model, IMAGES)
     inner = model.inner
-    recording = maps.record(inner, IMAGES, ["2"])
+    recorded = maps.record(inner, IMAGES, ["2"])
     with torch.no_grad():
         inner[4].weight.add_(0.1)
     with pytest.raises(ValueError, match="weights were changed"):
-        recording.gradients(1)
+        recorded.gradients(1)
+
+
+def test_an_error_that_the_change_led_to_is_named_by_its_cause(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PyTorch refuses a weight that changes while it is saved, in words about saved tensors."""
+    model = gap_net()
+    weights = {weight.data_ptr() for weight in model.parameters()}
+    pack = recording._Saved.pack
+
+    def changed_while_saved(self: recording._Saved, tensor: Tensor) -> list:
+        if tensor.data_ptr() in weights:
+            with torch.no_grad():
+                tensor.add_(0.1)
+        return pack(self, tensor)
+
+    monkeypatch.setattr(recording._Saved, "pack", changed_while_saved)
+    for call in CALLS.values():
+        with pytest.raises(ValueError, match=r"weights were changed.*deepcopy"):
+            call(model, IMAGES, 1)
+
+
+def test_an_interrupt_beside_a_training_stays_an_interrupt() -> None:
+    class Interrupted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner = gap_net()
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                weight.add_(0.1)
+            raise KeyboardInterrupt
+
+    model = Interrupted()
+    weight = model.inner[0].weight
+    with pytest.raises(KeyboardInterrupt):
+        maps.grad_cam(model, IMAGES)

@@ -371,6 +371,14 @@ def _called(model: nn.Module, images: Tensor) -> Any:
         ) from error
 
 
+def refuse_changed(
+    weights: list[nn.Parameter], versions: list[int], error: Exception | None = None
+) -> None:
+    """Raise the sentence for weights that have other versions now, caused by `error`."""
+    if versions != [weight._version for weight in weights]:
+        raise ValueError(CHANGED) from error
+
+
 # ---- what autograd keeps -------------------------------------------------------------------------
 
 
@@ -451,11 +459,13 @@ class _Pass(ABC):
                 saved_tensors_hooks(self.saved.pack, self.saved.unpack),
             ):
                 self.output = _called(self.model, self.images.clone())
+        except ValueError as error:
+            refuse_changed(weights, versions, error)
+            raise
         finally:  # else the stand-in and this pass would keep each other alive
             for handle in hooks:
                 handle.remove()
-        if versions != [weight._version for weight in weights]:
-            raise ValueError(CHANGED)
+        refuse_changed(weights, versions)
         self._name_runs(runs)
 
     @abstractmethod

@@ -151,8 +151,8 @@ def warn_if_saturated(score: Tensor, gradients: Iterable[Tensor]) -> None:
         flat |= (1 - (p.exp() if ending == "log-softmax" else p)).abs() < 1e-5
     if flat.any():
         warnings.warn(
-            f"The model ends in a {ending}, and for image {flat.nonzero()[:, 0].tolist()} it has "
-            "no slope left: the map shows rounding, or nothing. Ask for the logits: let forward "
-            f"return what goes into the {ending}.",
+            f"The score ends in a {ending}, and for image {flat.nonzero()[:, 0].tolist()} it has "
+            f"no slope left: the map shows rounding, or nothing. Ask for the logits, without the "
+            f"{ending} that the model or the target puts behind them.",
             stacklevel=3,
         )

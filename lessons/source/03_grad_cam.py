@@ -14,6 +14,8 @@
 # is a map of that number, in two colours. What do they say?
 
 # %%
+import warnings
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -815,7 +817,10 @@ predict.reveal(
 surest = int((p * (labels == TROPHO)).argmax())
 sure = images[surest : surest + 1]
 by_logit = cw.grad_cam(flatten, sure, "blocks.3", TROPHO)[0]
-by_softmax = cw.grad_cam(flatten, sure, "blocks.3", lambda y: y.softmax(dim=1)[:, TROPHO])[0]
+with warnings.catch_warnings(record=True) as said:
+    warnings.simplefilter("always")
+    by_softmax = cw.grad_cam(flatten, sure, "blocks.3", lambda y: y.softmax(dim=1)[:, TROPHO])[0]
+print(*(f"camwidgets warns: {warning.message}" for warning in said))
 
 # %% jupyter={"source_hidden": true}
 cw.heat_row(
