@@ -176,6 +176,7 @@ def in_lab(lab: Lab, page: Page, size: int, moves: int) -> list[dict]:
     setup = SETUP.replace("SIZE", str(size))
     notebook(lab, page, f"explorer{size}.ipynb", setup + EXPLORER, "import time; time.sleep(900)")
     page.wait_for_selector(READY)
+    page.wait_for_timeout(1000)  # until the filling has begun
     page.wait_for_function(FILLED)
     where = {"front": "JupyterLab", "size": size}
     rows = measured(page, moves, {**where, "kernel": "idle"}, frames)

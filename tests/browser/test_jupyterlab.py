@@ -263,20 +263,35 @@ def test_a_page_opened_again_finds_its_explorer_with_every_setting(lab, page, no
     assert page.locator(".cw-still:visible").count() == 0
 
 
-def test_a_notebook_reopened_without_its_kernel_shows_the_picture(lab, page, notebook):
-    notebook("dead.ipynb", setup())
+def test_a_notebook_reopened_without_its_kernel(lab, page, notebook):
+    """Trusted it has live sliders; untrusted, or without its widgets' state, the picture."""
+    notebook("own.ipynb", setup())
+    lab.run(page, "@jupyter-widgets/jupyterlab-manager:saveWidgetState")
+    page.wait_for_timeout(500)
     lab.run(page, "docmanager:save")
     page.wait_for_timeout(1500)
     lab.run(page, "notebook:shutdown-kernel")
-    path = lab.folder / "dead.ipynb"
-    content = json.loads(path.read_text())
-    content["metadata"].pop("widgets", None)
+    content = json.loads((lab.folder / "own.ipynb").read_text())
+    lab.open(page, "own.ipynb")
+    page.wait_for_selector(READY)
+    slider = page.get_by_role("slider", name="alpha")
+    before = slider.input_value()
+    slider.press("ArrowLeft")
+    assert slider.input_value() != before
+    lab.run(page, "@jupyter-widgets/jupyterlab-manager:saveWidgetState")
+    del content["metadata"]["widgets"]
     (lab.folder / "copy.ipynb").write_text(json.dumps(content))
-    lab.open(page, "copy.ipynb")
-    page.wait_for_selector("img[alt^='Grad-CAM']")
-    assert page.locator("img[alt^='Grad-CAM']").first.bounding_box()["width"] > 200
-    lab.run(page, "notebook:trust")
-    page.wait_for_timeout(500)
+    picture = page.locator("img[alt^='Grad-CAM']")
+    for trusted in (False, True):
+        lab.open(page, "copy.ipynb")
+        picture.first.wait_for()
+        assert picture.first.bounding_box()["width"] > 200
+        if not trusted:
+            lab.run(page, "notebook:trust")
+            page.locator(".jp-Dialog .jp-mod-accept").click()
+            page.wait_for_timeout(500)
+            lab.run(page, "docmanager:save")
+            page.wait_for_timeout(1500)
 
 
 def test_axe_finds_nothing_in_light_and_dark(lab, page, notebook):
