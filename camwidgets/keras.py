@@ -251,4 +251,4 @@ def _logits(output: Any) -> Any:
 
 
 def _is_4d(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.dim() == 4
+    return isinstance(x, Tensor) and x.ndim == 4

@@ -23,7 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from camwidgets.course.datasets import CLASS_NAMES, CROP_SIZE, DATA, FIELD_SIZE, ID_STEP, SPLITS
+from .datasets import CLASS_NAMES, CROP_SIZE, DATA, FIELD_SIZE, ID_STEP, SPLITS
 
 FINE = 4  # everything is drawn this many times finer, then averaged down
 PER_CLASS = {"train": 250, "test": 100}

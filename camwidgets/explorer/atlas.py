@@ -478,9 +478,9 @@ def _finite(values: Tensor, what: str) -> Tensor:
 def _heat(heat: Any) -> Tensor:
     """What a method of the user's gave, as a map (h, w)."""
     heat = torch.as_tensor(heat).detach()
-    while heat.dim() > 2 and len(heat) == 1:
+    while heat.ndim > 2 and len(heat) == 1:
         heat = heat[0]
-    if heat.dim() != 2 or heat.numel() == 0:
+    if heat.ndim != 2 or heat.numel() == 0:
         raise ValueError(f"it must give a map (h, w), not {tuple(heat.shape)}.")
     return _finite(heat.double(), "the map")
 

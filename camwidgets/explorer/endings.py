@@ -49,9 +49,9 @@ def rows(output: Any) -> Tensor | None:
         output = output.get("logits") if mapping else getattr(output, "logits", None)
     if not isinstance(output, Tensor):
         return None
-    if output.dim() == 4 and output.shape[2:].numel() == 1:
+    if output.ndim == 4 and output.shape[2:].numel() == 1:
         output = output.flatten(1)
-    return output[:, None] if output.dim() == 1 else output if output.dim() == 2 else None
+    return output[:, None] if output.ndim == 1 else output if output.ndim == 2 else None
 
 
 class Watch(TorchFunctionMode):

@@ -381,7 +381,7 @@ def _range(array: np.ndarray | Tensor, given: Given) -> tuple[float, float]:
 def _float_tensor(
     tensor: Tensor, given: Given, whites: Whites, model_s_own: bool
 ) -> np.ndarray | Tensor:
-    if tensor.dim() == 2:
+    if tensor.ndim == 2:
         tensor = tensor[None]
     elif _channels(tensor) == "last":
         tensor = tensor.permute(2, 0, 1)

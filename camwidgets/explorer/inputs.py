@@ -303,9 +303,9 @@ def _result(result: Any) -> Tensor:
         result = result[0] if isinstance(result, (list, tuple)) else result
     if isinstance(result, np.ndarray) and result.dtype.kind == "f":
         result = torch.from_numpy(np.ascontiguousarray(result))
-    if isinstance(result, Tensor) and result.dim() == 4 and len(result) == 1:
+    if isinstance(result, Tensor) and result.ndim == 4 and len(result) == 1:
         result = result[0]
-    if not isinstance(result, Tensor) or not result.is_floating_point() or result.dim() != 3:
+    if not isinstance(result, Tensor) or not result.is_floating_point() or result.ndim != 3:
         found = type(result).__name__
         if isinstance(result, (Tensor, np.ndarray)):
             found = f"{result.dtype} {tuple(result.shape)}"

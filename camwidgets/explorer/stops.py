@@ -53,7 +53,7 @@ class _Part:
         self.is_map = call.reading is not None
         self.on_the_way = call.node in way
         self.within: list[_Part] = []
-        self.is_weighted = any(p.dim() > 1 for p in call.module.parameters())
+        self.is_weighted = any(p.ndim > 1 for p in call.module.parameters())
         """whether it mixes channels or positions"""
         self.is_whole = False
         """whether it is never opened"""

@@ -51,7 +51,7 @@ def check(model: nn.Module, images: Tensor) -> None:
             f"images must hold floats, as the model takes them, not {images.dtype}; "
             "images.float() / 255 turns bytes into numbers from 0 to 1."
         )
-    if images.dim() != 4:
+    if images.ndim != 4:
         raise ValueError(
             f"images must be (N, C, H, W); this tensor has shape {tuple(images.shape)}. "
             + {
@@ -59,7 +59,7 @@ def check(model: nn.Module, images: Tensor) -> None:
                 2: "For one gray image (H, W), use images[None, None].",
                 5: "Of a video (N, T, C, H, W) ask frame by frame: images.flatten(0, 1), with a "
                 "model of single frames.",
-            }.get(images.dim(), "Give it four axes.")
+            }.get(images.ndim, "Give it four axes.")
         )
     if images.numel() == 0:
         raise ValueError(f"images is empty, {tuple(images.shape)}: give at least one image.")

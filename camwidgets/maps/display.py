@@ -49,5 +49,5 @@ def _check(maps: Tensor) -> None:
         raise TypeError(
             f"maps must be a float tensor, not {getattr(maps, 'dtype', type(maps).__name__)}."
         )
-    if maps.dim() < 2 or maps.numel() == 0:
+    if maps.ndim < 2 or maps.numel() == 0:
         raise ValueError(f"maps must be (…, h, w) and not empty, not {tuple(maps.shape)}.")

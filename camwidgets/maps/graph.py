@@ -73,7 +73,7 @@ def shown_in(output: Any, root: Any) -> set[Any]:
     """
     own: set[Any] = set()
     for tensor in _tensors(output):
-        if tensor.dim() > 2 and tensor.grad_fn is not None:
+        if tensor.ndim > 2 and tensor.grad_fn is not None:
             own |= reached(tensor.grad_fn, lambda node: name_of(node).startswith(ONLY_SHOWN))
     return own & behind_the_last_weights(root) if own else own
 

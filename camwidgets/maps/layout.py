@@ -56,7 +56,7 @@ class Reading:
     def __call__(self, tensor: Tensor) -> Tensor:
         """The map (N, K, h, w) in a tensor of this layout."""
         maps = tensor.permute(self.order)
-        if maps.dim() == 3:
+        if maps.ndim == 3:
             maps = maps[..., self.before : self.before + self.h * self.w]
             maps = maps.unflatten(2, (self.h, self.w))
         return maps

@@ -276,7 +276,7 @@ def _record(
 def _no_map(model: nn.Module, images: Tensor) -> str:
     """The sentence for a model without a map on the way to the score."""
     calls = trace(model, images).calls
-    several = [c for c in calls if isinstance(c.tensor, Tensor) and c.tensor.dim() > 2]
+    several = [c for c in calls if isinstance(c.tensor, Tensor) and c.tensor.ndim > 2]
     counts = {len(c.tensor) for c in several if len(c.tensor) > len(images)}
     if any(call.reading for call in calls):
         reason = (
@@ -477,7 +477,7 @@ class _Pass(ABC):
         return (
             isinstance(tensor, Tensor)
             and tensor.is_floating_point()
-            and tensor.dim() in (3, 4)
+            and tensor.ndim in (3, 4)
             and len(self.images) in tensor.shape
         )
 
@@ -485,7 +485,7 @@ class _Pass(ABC):
         """How the tensor is read as feature maps."""
         if not self.could_be_maps(tensor):
             return None
-        if not torch.is_grad_enabled() and tensor.grad_fn is None and tensor.dim() == 4:
+        if not torch.is_grad_enabled() and tensor.grad_fn is None and tensor.ndim == 4:
             with torch.inference_mode(False), torch.enable_grad():
                 # below a no_grad of the model's own there is no graph
                 tensor = tensor.new_empty(tensor.shape).requires_grad_()
@@ -573,7 +573,7 @@ class _AskedLayers(_Pass):
 
     def _by_transform(self, tensor: Tensor) -> Tensor:
         maps: Any = self.reshape_transform(tensor) if self.reshape_transform else tensor
-        if not isinstance(maps, Tensor) or maps.dim() != 4 or len(maps) != len(self.images):
+        if not isinstance(maps, Tensor) or maps.ndim != 4 or len(maps) != len(self.images):
             raise ValueError(
                 f"reshape_transform must give maps (N, K, h, w), with N = {len(self.images)} here, "
                 f"of an output {form(tensor)}; what it gave is {form(maps)}."

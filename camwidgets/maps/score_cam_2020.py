@@ -40,7 +40,7 @@ def score_cam(
     layers = None if layer is None else [layer]
     recording = record(model, images, layers, target=target, reshape_transform=reshape_transform)
     (A,) = recording.features.values()
-    if not callable(target) and recording.output.dim() == 2:
+    if not callable(target) and recording.output.ndim == 2:
         target = classes(recording.output, target)
     H = upsample(A, images.shape[2:])
     low, high = H.amin((2, 3), keepdim=True), H.amax((2, 3), keepdim=True)

@@ -53,13 +53,13 @@ def scores(output: Any, target: Target = None, count: int | None = None) -> Tens
     """
     if callable(target):
         score = target(output)
-        if not isinstance(score, Tensor) or score.dim() != 1:
+        if not isinstance(score, Tensor) or score.ndim != 1:
             found = tuple(score.shape) if isinstance(score, Tensor) else type(score).__name__
             raise ValueError(
                 f"A callable target must return one score per image, shape (N,), not {found}; "
                 "for example: lambda output: output[:, 3] - output[:, 5]."
             )
-    elif isinstance(output, Tensor) and output.dim() == 1 and target is None:
+    elif isinstance(output, Tensor) and output.ndim == 1 and target is None:
         score = output
     else:
         index = classes(output, target)
@@ -91,7 +91,7 @@ def classes(output: Any, target: Target = None) -> Tensor:
     Raises:
         TypeError, ValueError: the output is not (N, K), or the target not among its K classes.
     """
-    if not isinstance(output, Tensor) or output.dim() != 2:
+    if not isinstance(output, Tensor) or output.ndim != 2:
         found = (
             f"a tensor of shape {tuple(output.shape)}"
             if isinstance(output, Tensor)
@@ -113,7 +113,7 @@ def classes(output: Any, target: Target = None) -> Tensor:
         raise TypeError(f"target must be an int, or one int per image, not {target!r}.") from error
     if index.is_floating_point() or index.is_complex() or index.dtype == torch.bool:
         raise TypeError(f"target must be a class number (int), not {index.dtype}.")
-    if index.dim() > 1 or (index.dim() == 1 and len(index) != count):
+    if index.ndim > 1 or (index.ndim == 1 and len(index) != count):
         raise ValueError(
             f"target has shape {tuple(index.shape)}; give one int, or one for each of the "
             f"{count} images."

@@ -21,9 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from camwidgets.maps import run
-from camwidgets.maps.targets import Target, classes, scores
-
+from ..maps import run
+from ..maps.targets import Target, classes, scores
 from .localisation import as_maps
 
 Baseline = Literal["mean", "blur"]
@@ -50,7 +49,7 @@ def deletion(
     early: small `area`.
     Petsiuk et al. 2018, "RISE".
     """
-    images, heat = _pair(images, heat)
+    images, heat = _images_and_heat(images, heat)
     blank = baseline_image(images, baseline)
     return _curve(model, images, blank, images, heat, target, steps, until, seed)
 
@@ -72,7 +71,7 @@ def insertion(
     rises early: large `area`.
     Petsiuk et al. 2018, "RISE".
     """
-    images, heat = _pair(images, heat)
+    images, heat = _images_and_heat(images, heat)
     blank = baseline_image(images, baseline)
     return _curve(model, blank, images, images, heat, target, steps, until, seed)
 
@@ -157,7 +156,7 @@ def road(
     model can read; imputation by the neighbours hides it.
     Rong et al. 2022, "A consistent and efficient evaluation strategy for attribution methods".
     """
-    images, heat = _pair(images, heat)
+    images, heat = _images_and_heat(images, heat)
     if not fractions or not all(0 < fraction < 1 for fraction in fractions):
         raise ValueError(f"fractions is {fractions}; it needs numbers between 0 and 1, ends out.")
     rank = _rank(heat, seed)
@@ -279,7 +278,9 @@ def _as_model_images(images: Tensor | np.ndarray) -> Tensor:
     return images
 
 
-def _pair(images: Tensor | np.ndarray, heat: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+def _images_and_heat(
+    images: Tensor | np.ndarray, heat: Tensor | np.ndarray
+) -> tuple[Tensor, Tensor]:
     images, heat = _as_model_images(images), as_maps(heat)
     if heat.shape != images[:, 0].shape:
         raise ValueError(
@@ -305,7 +306,7 @@ def _hottest(rank: Tensor, fraction: float) -> Tensor:
 def _watch(model: nn.Module, images: Tensor, target: Target) -> Callable[[Tensor], Tensor]:
     """Return the function from changed images to the confidence (N,) in the target."""
     output = run(model, images)
-    if callable(target) or (isinstance(output, Tensor) and output.dim() == 1):
+    if callable(target) or (isinstance(output, Tensor) and output.ndim == 1):
         return lambda changed: scores(run(model, changed), target)
     index = classes(output, target)[:, None]
     if output.shape[1] == 1:

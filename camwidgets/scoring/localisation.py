@@ -24,7 +24,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from camwidgets.maps import upsample
+from ..maps import upsample
 
 RESAMPLES = 2000
 SHARES = tuple(percent / 100 for percent in range(5, 100, 5))
@@ -57,7 +57,7 @@ def _as_masks(mask: Tensor | np.ndarray) -> Tensor:
     return mask
 
 
-def _pair(heat: Tensor | np.ndarray, mask: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+def _heat_and_mask(heat: Tensor | np.ndarray, mask: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
     heat, mask = as_maps(heat), _as_masks(mask)
     if heat.shape != mask.shape:
         raise ValueError(
@@ -82,7 +82,7 @@ def pointing_hit(
     Where several pixels share the maximum: the share of them that would hit. Returns (N,).
     Zhang et al. 2018, "Top-down neural attention by excitation backprop" (15 pixels there).
     """
-    heat, mask = _pair(heat, mask)
+    heat, mask = _heat_and_mask(heat, mask)
     if tolerance < 0:
         raise ValueError(f"tolerance is {tolerance}; it must be a radius of 0 pixels or more.")
     reach = int(tolerance)
@@ -100,7 +100,7 @@ def mass(heat: Tensor | np.ndarray, mask: Tensor | np.ndarray) -> Tensor:
     Negative heat counts as none; a map without positive heat scores 0.
     Wang et al. 2020, "Score-CAM".
     """
-    heat, mask = _pair(heat, mask)
+    heat, mask = _heat_and_mask(heat, mask)
     positive = heat.clamp(min=0)
     total = positive.sum(dim=(1, 2))
     inside = (positive * mask).sum(dim=(1, 2))
@@ -113,7 +113,7 @@ def rank_accuracy(heat: Tensor | np.ndarray, mask: Tensor | np.ndarray) -> Tenso
     Pixels that tie for the last places share them equally.
     Arras et al. 2022, "CLEVR-XAI" (relevance rank accuracy).
     """
-    heat, mask = _pair(heat, mask)
+    heat, mask = _heat_and_mask(heat, mask)
     heat, inside = heat.flatten(1), mask.flatten(1)
     size = inside.sum(dim=1, keepdim=True)
     last = heat.sort(dim=1, descending=True).values.gather(1, (size - 1).clamp(min=0))
@@ -156,7 +156,7 @@ def box_iou(heat: Tensor | np.ndarray, mask: Tensor | np.ndarray, share: float) 
 
     A map without positive heat has no box and scores 0. "Localised" commonly means at least 0.5.
     """
-    heat, mask = _pair(heat, mask)
+    heat, mask = _heat_and_mask(heat, mask)
     found, truth = box(heat, share), _mask_box(mask)
     corner = torch.maximum(found[:, :2], truth[:, :2]), torch.minimum(found[:, 2:], truth[:, 2:])
     overlap = (corner[1] - corner[0]).clamp(min=0).prod(dim=1)
@@ -180,7 +180,7 @@ def choose_threshold(
     Choose it on other images than those that are then scored, or the score flatters the map.
     Raises ValueError if no share is given or every mask is empty.
     """
-    heat, mask = _pair(heat, mask)
+    heat, mask = _heat_and_mask(heat, mask)
     if len(shares) == 0:
         raise ValueError("shares is empty; give at least one share of the maximum, such as 0.2.")
     if not mask.any():

@@ -21,8 +21,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from camwidgets.maps import trace
-
+from ..maps import trace
 from .faithfulness import blur
 from .localisation import as_maps
 
@@ -120,7 +119,7 @@ def _reset(layer: nn.Module, seed: int) -> None:
 # ---- how alike are two maps ----------------------------------------------------------------------
 
 
-def _pair(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
+def _two_maps(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> tuple[Tensor, Tensor]:
     a, b = as_maps(a, "a"), as_maps(b, "b")
     if a.shape != b.shape:
         raise ValueError(
@@ -134,7 +133,7 @@ def spearman(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> Tensor:
 
     Equal pixels get their average rank. A constant map has no order: NaN.
     """
-    ranks = [_average_ranks(maps.flatten(1)) for maps in _pair(a, b)]
+    ranks = [_average_ranks(maps.flatten(1)) for maps in _two_maps(a, b)]
     x, y = (rank - rank.mean(dim=1, keepdim=True) for rank in ranks)
     return (x * y).sum(dim=1) / (x.norm(dim=1) * y.norm(dim=1))
 
@@ -155,7 +154,7 @@ def ssim(a: Tensor | np.ndarray, b: Tensor | np.ndarray) -> Tensor:
     the borders with the part of the window that lies inside. A constant map is scaled to 0.
     Wang et al. 2004, "Image quality assessment: from error visibility to structural similarity".
     """
-    a, b = (_to_unit_range(maps) for maps in _pair(a, b))
+    a, b = (_to_unit_range(maps) for maps in _two_maps(a, b))
 
     def window(maps: Tensor) -> Tensor:
         return blur(maps, 1.5)

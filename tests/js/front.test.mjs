@@ -1,5 +1,5 @@
 /* The pure half of the front end against expected.json: what torch, Part.pack and display.py give
- * (tests/test_front.py writes and checks it). */
+ * (tests/explorer/test_front.py writes and checks it). */
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";

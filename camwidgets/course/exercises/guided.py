@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from camwidgets.maps import upsample
-
+from ...maps import upsample
 from ._draws import distinct, normal, order, positive, sizes
 from ._engine import Exercise, Mistake
 

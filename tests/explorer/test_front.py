@@ -18,7 +18,7 @@ from camwidgets.explorer import Explorer, display, export
 from camwidgets.explorer.atlas import Part, _packed_maps, packed
 from camwidgets.explorer.display import Look, Which
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 EXPECTED = ROOT / "tests" / "js" / "expected.json"
 LAYERS = ["a", "b"]
 LOOKS = [
@@ -166,7 +166,7 @@ def browser_numbers() -> dict:
 
 
 def test_the_numbers_for_the_browser_s_tests_are_those_of_python():
-    """`python tests/test_front.py` writes the file anew."""
+    """`python tests/explorer/test_front.py` writes the file anew."""
     now, then = json.loads(json.dumps(browser_numbers())), json.loads(EXPECTED.read_text())
     for new, old in zip(now.pop("upsample"), then.pop("upsample"), strict=True):
         np.testing.assert_allclose(new["result"], old["result"], atol=1e-4)

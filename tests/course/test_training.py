@@ -525,7 +525,7 @@ def test_outside_of_a_workbook_it_is_the_checkout_or_the_working_directory(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert places.workbook() is None
-    assert places.kept()[0] == Path(__file__).parents[1] / "lessons" / "trained"
+    assert places.kept()[0] == Path(__file__).parents[2] / "lessons" / "trained"
     monkeypatch.setattr(places, "COURSE", places._SHIPPED)
     assert places.kept()[0] == tmp_path / "trained"
 

@@ -16,7 +16,7 @@ from camwidgets.course import load_crops
 from camwidgets.course.nih import _stained
 from camwidgets.course.places import MARK
 
-LESSONS = Path(__file__).parents[1] / "lessons"
+LESSONS = Path(__file__).parents[2] / "lessons"
 CHANGED = ("from camwidgets.course import (", "from camwidgets.course.nih import (")
 ROWS, COLUMNS = np.mgrid[:64, :64]
 DISC = (ROWS - 32) ** 2 + (COLUMNS - 32) ** 2 < 30**2

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 CPU_INDEX = "--extra-index-url https://download.pytorch.org/whl/cpu"
 linux = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere the wheels are CPU anyway")
 

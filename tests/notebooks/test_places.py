@@ -8,7 +8,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-TABLE = Path(__file__).parents[1] / "lessons" / "README.md"
+TABLE = Path(__file__).parents[2] / "lessons" / "README.md"
 PLACE = re.compile(
     r"\[(?P<lesson>[^\]·]+) · (?P<heading>[^\]]+)\]\((?P<file>[^)]+)\) \(`(?P<word>.+?)`\)"
 )

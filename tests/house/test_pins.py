@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 
 def pins(path: Path) -> dict[str, set[str]]:
@@ -66,3 +66,9 @@ def test_pins_satisfy_what_the_package_asks_for():
     for requirement in wanted:
         assert pinned[requirement.name], requirement
         assert all(requirement.specifier.contains(v) for v in pinned[requirement.name])
+
+
+def test_the_howtos_have_the_versions_of_the_tests():
+    tests = pins(ROOT / "tests/requirements.txt")
+    for name, versions in pins(ROOT / "howto/requirements.txt").items():
+        assert tests.get(name, versions) == versions

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 
 _spec = importlib.util.spec_from_file_location("links", ROOT / "binder" / "links.py")
 links = importlib.util.module_from_spec(_spec)

@@ -16,7 +16,7 @@ import pytest
 from camwidgets.course import places, workbook
 from camwidgets.course.workbook import fresh, lab_options, lessons, main, make
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 NAMES = ["00_hello.ipynb", "01_train.ipynb", "01b_clinic.ipynb"]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from packaging.requirements import Requirement
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "camwidgets"
 KEYS = {"keras.py": "keras"}
 """files that are there for an extra alone, and the extra"""

@@ -11,7 +11,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-LESSONS = Path(__file__).parents[1] / "lessons"
+LESSONS = Path(__file__).parents[2] / "lessons"
 README = LESSONS.parent / "README.md"
 SOURCES = sorted((LESSONS / "source").glob("[0-9][0-9]*_*.py"))
 

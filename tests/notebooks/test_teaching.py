@@ -11,7 +11,7 @@ import pytest
 
 from camwidgets.course.progress import main, progress, report
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "lessons" / "teaching"))
 kit = importlib.import_module("kit")
 
