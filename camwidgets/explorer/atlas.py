@@ -116,6 +116,7 @@ class Atlas:
         class_names: Any = None,
     ) -> None:
         self._inputs = inputs
+        methods = [methods] if isinstance(methods, str) else methods
         self._own = _own_methods(methods)
         self._guard = Guard()
         self._parts: OrderedDict[str, Part] = OrderedDict()
@@ -448,6 +449,8 @@ def _class_and_method(key: str) -> tuple[int, str]:
 
 def _own_methods(methods: Any) -> dict[str, Method]:
     """The user's own methods, by name."""
+    if callable(methods) or any(map(callable, methods or ())):
+        raise TypeError("A method of your own needs a name: methods={'mine': function}.")
     if not isinstance(methods, Mapping):
         return {}
     for name, method in methods.items():

@@ -7,6 +7,7 @@ sentence that names the picture.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -158,7 +159,7 @@ def classes_of(dataset: Any) -> list[str] | None:
 
 def _is_picture(thing: Any) -> bool:
     if isinstance(thing, str):
-        return Path(thing).suffix != "" or Path(thing).is_file()
+        return Path(thing).suffix != "" or os.path.isfile(thing)
     return isinstance(thing, (Image.Image, Path)) or getattr(thing, "ndim", 0) >= 2
 
 
@@ -170,6 +171,8 @@ def _is_one(images: Any) -> bool:
             "images is the content of a file: give the file's name, or "
             "PIL.Image.open(io.BytesIO(data))."
         )
+    if hasattr(images, "read"):
+        raise TypeError("images is an open file: give its name, or PIL.Image.open(file).")
     if not isinstance(images, (np.ndarray, Tensor)):
         return False
     shape = tuple(images.shape)
@@ -210,7 +213,7 @@ class Whites:
             if isinstance(thing, (np.ndarray, Tensor)) and 0 not in thing.shape:
                 kind = _kind(thing)
                 if kind in highest:
-                    highest[kind] = max(highest[kind], float(thing.max()))
+                    highest[kind] = max(highest[kind], float(thing.max().item()))
         return cls(highest["i"], highest["f"])
 
 
@@ -248,15 +251,15 @@ def _checked(given: Given) -> Given:
     """The same, if all that can be seen before it is read is well."""
     thing = given.thing
     if isinstance(thing, (str, Path)):
-        if Path(thing).is_dir():
+        if os.path.isdir(thing):
             raise ValueError(
                 f"{given} is a folder: give its files, for example "
                 f"sorted(pathlib.Path({str(thing)!r}).glob('*.png'))."
             )
-        if not Path(thing).is_file():
+        if not os.path.isfile(thing):
             online = str(thing).startswith(("http://", "https://"))
             raise ValueError(
-                f"There is no file {str(thing)!r}: "
+                f"There is no file {_short(str(thing))!r}: "
                 + ("download it first." if online else "check the name and the folder.")
             )
     elif isinstance(thing, (list, tuple)) and any(map(_is_picture, thing)):
@@ -268,6 +271,10 @@ def _checked(given: Given) -> Given:
     elif not isinstance(thing, (Image.Image, Row)):
         _array(thing, given)
     return given
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 200 else text[:100] + "…"
 
 
 def _array(thing: Any, given: Given) -> np.ndarray | Tensor:

@@ -384,6 +384,11 @@ def _mask(mask: Any, given: Given, picture: np.ndarray | Tensor) -> np.ndarray |
         )
     if mask.dtype.kind not in "buif" or not np.isfinite(mask).all():
         raise ValueError(f"Mask {given.place} must hold true and false, or numbers, and no NaN.")
+    if mask.dtype.kind in "iu" and 0 < mask.min() < mask.max():
+        raise ValueError(
+            f"Mask {given.place} holds the numbers {mask.min()} to {mask.max()} and no 0, as a "
+            "trimap does: give what is true inside, for example trimap == 1."
+        )
     return mask > 0.5 if mask.dtype.kind == "f" else mask != 0
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from enum import EnumMeta
+from enum import Enum, EnumMeta
 from numbers import Integral
 from typing import Any
+
+from torch import Tensor
 
 
 def listed_names(names: Any) -> list[str] | None:
@@ -14,6 +16,7 @@ def listed_names(names: Any) -> list[str] | None:
     Args:
         names: a list of names; {index: name}, as Hugging Face's `id2label`; {name: index}, as
             torchvision's `class_to_idx`; weights of torchvision, which bring their names; or None.
+            A name may be several, as ImageNet's.
 
     Raises:
         TypeError, ValueError: names without an order, or indices that leave one out.
@@ -39,7 +42,7 @@ def listed_names(names: Any) -> list[str] | None:
             "class_names must be a list of names, one per score of the model, or a mapping of "
             f"names and indices, not {names!r}."
         )
-    return [str(name) for name in names]
+    return [_text(name, c) for c, name in enumerate(names)]
 
 
 def class_names(names: list[str] | None, count: int, *, sides: bool = False) -> list[str]:
@@ -80,7 +83,20 @@ def _by_index(names: Mapping[Any, Any]) -> list[str]:
         raise ValueError(
             f"class_names must name each index from 0 to {len(names) - 1} once; found: {found}."
         )
-    return [str(pairs[c]) for c in range(len(pairs))]
+    return [_text(pairs[c], c) for c in range(len(pairs))]
+
+
+def _text(name: Any, c: int) -> str:
+    """A name in words: synonyms side by side, and "class 3" where there is none."""
+    if isinstance(name, (tuple, list)):
+        return ", ".join(_text(part, c) for part in name)
+    if isinstance(name, bytes):
+        name = name.decode(errors="replace")
+    if isinstance(name, Tensor):
+        name = name.tolist()
+    if isinstance(name, Enum):
+        name = name.name
+    return f"class {c}" if name is None or not str(name).strip() else str(name)
 
 
 def _is_index(thing: Any) -> bool:

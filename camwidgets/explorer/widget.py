@@ -140,6 +140,8 @@ class Explorer(anywidget.AnyWidget):
                 f"An Explorer has no {unknown[0]!r}; besides its arguments it takes the choices "
                 f"{', '.join(self._choices())}."
             )
+        if isinstance(model, (list, tuple)):
+            raise TypeError("Several models need names: Explorer({'A': a, 'B': b}, images).")
         models = dict(model) if isinstance(model, Mapping) else {type(model).__name__: model}
         if not models:
             raise ValueError("model is empty: give at least one model.")

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .double import unwrapped
+from .double import instead, unwrapped
 
 FEW = 12
 """up to so many names are listed; of more, the nearest"""
@@ -31,7 +31,7 @@ def check(model: nn.Module, images: Tensor) -> None:
             "(N, C, H, W) and knows the layers by Keras's names."
         )
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}.")
+        raise TypeError(f"model must be a torch.nn.Module, not {instead(model)}.")
     if isinstance(images, (tuple, list, dict)) and any(
         isinstance(part, Tensor)
         for part in (images.values() if isinstance(images, dict) else images)

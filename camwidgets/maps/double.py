@@ -7,12 +7,14 @@ import contextlib
 import copy
 import dis
 import functools
+import inspect
 import random
 import weakref
 from array import array
 from collections import OrderedDict, defaultdict, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import Enum
+from pathlib import Path
 from types import (
     BuiltinMethodType,
     CellType,
@@ -70,7 +72,7 @@ def stand_in(model: nn.Module, *, own: bool = False) -> nn.Module:
         ValueError: TorchScript or a quantised model, whose layers cannot be watched.
     """
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, not {type(model).__name__}.")
+        raise TypeError(f"model must be a torch.nn.Module, not {instead(model)}.")
     with torch.inference_mode(False), torch.no_grad():
         return _Double(own).module(model)
 
@@ -368,3 +370,16 @@ def _refuse(module: nn.Module) -> None:
             f"A quantised layer ({kind.__module__}.{kind.__name__}) passes no gradient: give the "
             "float model that it was made from."
         )
+
+
+def instead(model: Any) -> str:
+    """The kind of what was given in place of a model, and how to come from it to one."""
+    if isinstance(model, (Mapping, Tensor)):
+        hint = ": of weights, make the model and call load_state_dict"
+    elif isinstance(model, (str, Path)):
+        hint = ": make the model and load its weights from that file"
+    elif isinstance(model, type) or inspect.isfunction(model):
+        hint = f": if it makes the model, call it, {model.__name__}(…)"
+    else:
+        hint = ""
+    return type(model).__name__ + hint

@@ -654,6 +654,8 @@ class Dictionary(nn.Module):
         ((Gap(), pictures()), {"layers": ["conv9"]}, ValueError, "'blocks.0'"),
         ((Gap(), pictures()), {"layers": []}, ValueError, "layers is empty"),
         ((Gap(), pictures()), {"methods": ["gradcam"]}, ValueError, "'Grad-CAM'"),
+        ((Gap(), pictures()), {"methods": [cw.grad_cam]}, TypeError, "methods={'mine': function}"),
+        (([Gap(), Gap()], pictures()), {}, TypeError, "need names: Explorer"),
         (("model", pictures()), {}, TypeError, "nn.Module"),
         (({}, pictures()), {}, ValueError, "at least one model"),
         ((nan_model(), pictures()), {}, ValueError, "NaN"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import random
 import re
 
@@ -456,6 +457,13 @@ def test_a_painted_picture_of_another_size_is_refused() -> None:
         prepare(RGB).item(0).painted(RGB[:8])
 
 
+def test_a_trimap_is_no_mask() -> None:
+    """Its numbers mean three things, and none of them is outside."""
+    with pytest.raises(ValueError, match=r"Mask 0 holds the numbers 1 to 3 and no 0.*trimap == 1"):
+        prepare(RGB, masks=[MASK.astype(np.uint8) * 2 + 1]).item(0)
+    assert prepare(RGB, masks=[np.ones_like(MASK, np.uint8)]).item(0).mask.all()
+
+
 # -- refused ----------------------------------------------------------------------------------
 
 REFUSED = {
@@ -464,6 +472,8 @@ REFUSED = {
     "a number": (3, TypeError, "int"),
     "bytes": (b"\xff\xd8", TypeError, "content of a file"),
     "a loader": (DataLoader(Pairs()), TypeError, "DataLoader.*loader.dataset"),
+    "an open file": (io.BytesIO(b""), TypeError, "open file: give its name, or PIL.Image.open"),
+    "the text of a file": (["x/" * 3000], ValueError, "no file 'x/x/.{97}…'"),
     "a mapping": ({"a": RGB}, TypeError, "dict"),
     "no file": (["nowhere.png"], ValueError, "no file 'nowhere.png'"),
     "a page": ("https://example.org/a.png", ValueError, "download"),

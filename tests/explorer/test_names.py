@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from enum import Enum
+
 import pytest
+import torch
 
 from camwidgets.explorer.names import class_names, listed_names
 
@@ -25,6 +28,22 @@ EXPECTED = ["ring", "$x^2$ 😀", "疟原虫"]
 )
 def test_every_form_gives_the_names_in_the_order_of_the_scores(names) -> None:
     assert class_names(listed_names(names), 3) == EXPECTED
+
+
+def test_names_that_are_no_text_become_text() -> None:
+    assert listed_names([b"cat", torch.tensor(3), Enum("Kind", "DOG").DOG]) == ["cat", "3", "DOG"]
+    assert listed_names(Enum("Kind", ["CAT", "DOG"])) == ["CAT", "DOG"]
+    assert listed_names(torch.arange(2)) == ["0", "1"]
+
+
+def test_a_class_without_a_name_is_numbered() -> None:
+    assert listed_names(["cat", None, "", "  "]) == ["cat", "class 1", "class 2", "class 3"]
+
+
+def test_synonyms_stand_side_by_side() -> None:
+    """As in ImageNet's lists: torchvision's tuples, and the pairs of its class index."""
+    assert listed_names([("tench", "Tinca tinca"), ("goldfish",)])[0] == "tench, Tinca tinca"
+    assert listed_names({"0": ["n01440764", "tench"]}) == ["n01440764, tench"]
 
 
 def test_digits_as_names() -> None:

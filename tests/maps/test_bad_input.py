@@ -76,6 +76,34 @@ def test_images_too_small_for_a_flatten_head() -> None:
 # ---- models --------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("model", "says"),
+    [
+        ("net.pt", "str: make the model and load its weights"),
+        (gap_net, "function: if it makes the model, call it, gap_net(…)"),
+        (nn.Conv2d, "type: if it makes the model, call it, Conv2d(…)"),
+        (gap_net().state_dict(), "of weights, make the model and call load_state_dict"),
+    ],
+)
+def test_what_would_be_a_model(model: Any, says: str) -> None:
+    for call in METHODS.values():
+        with pytest.raises(TypeError, match=re.escape(says)):
+            call(model, IMAGES)
+
+
+def test_an_assertion_in_the_model_says_what_did_not_fit() -> None:
+    """timm's and torchvision's transformers assert on sizes, exported programs on batches."""
+
+    class Sized(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            assert x.shape[2] == 224, "Wrong image height!"
+            return x
+
+    for call in METHODS.values():
+        with pytest.raises(ValueError, match=words("(2, 3, 8, 8)", "Wrong image height!")):
+            call(Sized(), IMAGES)
+
+
 @pytest.mark.parametrize("model", ["resnet18", None, nn.Conv2d, lambda x: x, {"weight": 1}])
 @pytest.mark.parametrize("name", METHODS)
 def test_what_is_no_model(name: str, model: Any) -> None:
