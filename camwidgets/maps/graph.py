@@ -20,8 +20,9 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 ACTIVATIONS = {
     *("Abs", "Atan", "Celu", "Clamp", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Expm1", "Fmax"),
     *("Fmin", "Gelu", "Glu", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu"),
-    *("LogSigmoid", "MaskedFill", "Maximum", "Minimum", "Mish", "Prelu", "PreluKernel", "Rrelu"),
-    *("RreluWithNoise", "Selu", "Sigmoid", "Sign", "Silu", "Sin", "Softplus", "Softshrink"),
+    *("LogSigmoid", "Logaddexp", "MaskedFill", "MaskedScatter", "Maximum", "Minimum", "Mish"),
+    *("Prelu", "PreluKernel", "Rrelu", "RreluWithNoise", "Selu", "Sigmoid", "Sign", "Silu"),
+    *("Sin", "Softplus", "Softshrink"),
     *("Softsign", "Tanh", "Threshold", "Where"),
 }
 ONLY_SHOWN = ("Upsample", "View", "UnsafeView", "Clone", "Slice", "Alias", "Permute", "Transpose")

@@ -344,6 +344,11 @@ HIDDEN = {
     "y *= x > 0": (masked_in_place, "multiplication by a mask"),
     "y[y < 0] = 0": (assigned, "assignment to some numbers"),
     "masked_fill": (lambda x: x.masked_fill(x < 0, 0), "masked_fill"),
+    "masked_scatter": (
+        lambda x: torch.zeros_like(x).masked_scatter(x > 0, x[x > 0]),
+        "masked_scatter",
+    ),
+    "logaddexp": (lambda x: torch.logaddexp(x, torch.zeros(())), "logaddexp"),
     "(x + |x|) / 2": (lambda x: (x + x.abs()) / 2, "abs"),
     "x (1 + sign x) / 2": (lambda x: x * (1 + x.sign()) / 2, "sign"),
     "the larger of a stack": (lambda x: torch.stack([x, 0 * x]).amax(0), "maximum of a stack"),
