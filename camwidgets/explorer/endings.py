@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from ..maps.graph import name_of
+from ..maps.graph import is_relu, name_of
 
 ACTIVATIONS = ("softmax", "sigmoid", "none")
 ENDINGS = {
@@ -34,6 +34,8 @@ ENDINGS = {
     **dict.fromkeys((torch.sigmoid_, Tensor.sigmoid_), "sigmoid"),
 }
 """function → kind"""
+OUTPUTS = ("Exp", "Hardsigmoid", "Softplus", "Softsign", "Tanh")
+"""activations, in autograd's words, behind which numbers are no logits; with every ReLU"""
 SAME_NUMBERS = ("Alias", "Clone", "Squeeze", "ToCopy", "Unsqueeze", "UnsafeView", "View")
 """operations of autograd's graph"""
 
@@ -97,6 +99,12 @@ def _unchanged(node: Any) -> list[Any]:
         nodes.append(node)
         node = node.next_functions[0][0] if name_of(node) in SAME_NUMBERS else None
     return nodes
+
+
+def is_activated(scores: Tensor) -> bool:
+    """Whether an activation that makes outputs, not logits, is the last thing done to scores."""
+    last = _unchanged(scores.grad_fn)[-1:]
+    return any(is_relu(node) or name_of(node) in OUTPUTS for node in last)
 
 
 def plain(model: nn.Module, *, cut: bool, sides: bool = False) -> nn.Module:

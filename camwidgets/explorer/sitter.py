@@ -13,7 +13,7 @@ from .. import maps
 from ..maps.graph import relus_follow
 from ..maps.guided_2015 import guided_rule
 from ..maps.recording import Call
-from .endings import Meaning, Watch, meaning, plain, rows
+from .endings import Meaning, Watch, is_activated, meaning, plain, rows
 from .private import private
 from .stops import stops
 
@@ -79,6 +79,13 @@ class Sitter:
         with self.guard.held(), torch.inference_mode(False), torch.enable_grad():
             calls, row, ending = _traced(own, self._like_model(x), image)
             kind, given = ending or (None, row)
+            self.note = ""
+            if not kind and activation is None and is_activated(row):
+                activation = "none"
+                self.note = (
+                    "The model ends in an activation: its outputs are shown as they are, without "
+                    "shares, unless activation says what they mean. "
+                )
             self.meaning: Meaning = meaning(kind, row[0].detach(), activation, names and len(names))
             self.classes = 2 if self.meaning.activation == "sides" else row.shape[1]
             self.model = plain(own, cut=self.meaning.cut)
@@ -90,7 +97,6 @@ class Sitter:
                     "there is nothing to show."
                 )
             self._recorded = list(dict.fromkeys([*names_wanted, *found[-1:]]))  # CAM reads the last
-            self.note = ""
             if self.meaning.score_name.endswith("probability"):
                 self.note = (
                     "The model gives probabilities, whose gradients vanish where it is sure: maps "

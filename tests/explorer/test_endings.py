@@ -167,6 +167,26 @@ def test_models_of_other_precision(dtype) -> None:
     np.testing.assert_allclose(heat, expected, atol=float(expected.abs().max()) * 0.05)
 
 
+@pytest.mark.parametrize(
+    "end",
+    [nn.Tanh(), nn.ReLU(), nn.Hardsigmoid(), nn.Softplus(), torch.exp, lambda y: y.clamp(0, 1)],
+)
+def test_outputs_of_an_activation_are_no_logits(end) -> None:
+    atlas = Atlas({"net": net(end)}, prepare(PICTURE))
+    assert atlas.offer["scoreName"] == {"net": "output"}
+    assert "ends in an activation" in atlas.offer["note"]
+    header = atlas.part("scores/0/0").header
+    assert header["shares"] == [None] * 4
+    np.testing.assert_allclose(header["scores"], end(logits_of())[0].detach(), rtol=1e-5)
+    said = Atlas({"net": net(end)}, prepare(PICTURE), activation="softmax")
+    assert said.offer["scoreName"] == {"net": "logit"}
+
+
+def test_clipped_logits_are_logits() -> None:
+    for end in (lambda y: y.clamp(-9, 9), lambda y: 30 * torch.tanh(y / 30)):
+        assert Atlas({"net": net(end)}, prepare(PICTURE)).offer["scoreName"] == {"net": "logit"}
+
+
 def test_what_the_user_says_counts() -> None:
     softmaxed = net(nn.Softmax(1))
     atlas = Atlas({"net": softmaxed}, prepare(PICTURE), activation="none")
