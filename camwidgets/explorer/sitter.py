@@ -79,14 +79,8 @@ class Sitter:
         with self.guard.held(), torch.inference_mode(False), torch.enable_grad():
             calls, row, ending = _traced(own, self._like_model(x), image)
             kind, given = ending or (None, row)
-            self.note = ""
-            if not kind and activation is None and is_activated(row):
-                activation = "none"
-                self.note = (
-                    "The model ends in an activation: its outputs are shown as they are, without "
-                    "shares, unless activation says what they mean. "
-                )
-            self.meaning: Meaning = meaning(kind, row[0].detach(), activation, names and len(names))
+            named = names and len(names)
+            self.meaning: Meaning = meaning(kind, row[0].detach(), activation, named)
             self.classes = 2 if self.meaning.activation == "sides" else row.shape[1]
             self.model = plain(own, cut=self.meaning.cut)
             found = stops(calls, row)
@@ -97,6 +91,14 @@ class Sitter:
                     "there is nothing to show."
                 )
             self._recorded = list(dict.fromkeys([*names_wanted, *found[-1:]]))  # CAM reads the last
+            self.note = ""
+            unsaid = activation is None and kind is None
+            if unsaid and self.meaning.activation == "softmax" and is_activated(row):
+                self.meaning = meaning(None, row[0].detach(), "none", named)
+                self.note = (
+                    "The model ends in an activation: its outputs are shown as they are, without "
+                    "shares, unless activation says what they mean. "
+                )
             if self.meaning.score_name.endswith("probability"):
                 self.note = (
                     "The model gives probabilities, whose gradients vanish where it is sure: maps "

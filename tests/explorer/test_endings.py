@@ -176,7 +176,7 @@ def test_outputs_of_an_activation_are_no_logits(end) -> None:
     assert atlas.offer["scoreName"] == {"net": "output"}
     assert "ends in an activation" in atlas.offer["note"]
     header = atlas.part("scores/0/0").header
-    assert header["shares"] == [None] * 4
+    assert header["shares"] == [None] * 3
     np.testing.assert_allclose(header["scores"], end(logits_of())[0].detach(), rtol=1e-5)
     said = Atlas({"net": net(end)}, prepare(PICTURE), activation="softmax")
     assert said.offer["scoreName"] == {"net": "logit"}
