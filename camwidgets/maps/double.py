@@ -168,8 +168,11 @@ class _Double:
                 "The model has lazy layers: call it once on an image to give them shapes."
             )
         constant = tensor.detach()
-        if self.own or not isinstance(tensor, nn.Parameter) or tensor.is_inference():
+        is_parameter = isinstance(tensor, nn.Parameter)
+        if self.own or not is_parameter or tensor.is_inference():
             constant = constant.clone()
+        if self.own and is_parameter:  # so that a stand-in of this one shares it
+            constant = nn.Parameter(constant, requires_grad=False)
         self.made[id(tensor)] = constant
         return constant
 

@@ -363,9 +363,15 @@ def _called(model: nn.Module, images: Tensor) -> Any:
     except (AttributeError, IndexError, KeyError, TypeError) as error:
         refuse_other_inputs(model, error)
         raise
-    except (RuntimeError, AssertionError) as error:
-        own = type(error) not in (RuntimeError, AssertionError)
-        if own or "allocate memory" in str(error):
+    except AssertionError as error:
+        if not str(error).startswith("Guard failed"):
+            raise
+        raise ValueError(
+            f"This exported program does not take images of shape {tuple(images.shape)} "
+            f"({error}): give the Python model that it was made from."
+        ) from error
+    except RuntimeError as error:
+        if type(error) is not RuntimeError or "allocate memory" in str(error):
             raise
         raise ValueError(
             f"The model stopped on images of shape {tuple(images.shape)}: {error}"

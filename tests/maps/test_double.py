@@ -542,3 +542,11 @@ def test_a_layer_behind_a_cut_is_refused_for_that(cut: Callable) -> None:
         grad_cam(Cut(), IMAGES, "inner.6")
     read = grad_cam(Cut(), IMAGES, "inner.6", 1, reshape_transform=lambda y: y)
     assert_close(read, grad_cam(gap_net(), IMAGES, "6", 1))
+
+
+def test_a_stand_in_of_an_own_copy_shares_its_parameters() -> None:
+    """The Explorer runs one for each picture: were they copied, each would hold all weights."""
+    own = stand_in(gap_net(), own=True)
+    for parameter, shared in zip(own.parameters(), stand_in(own).parameters(), strict=True):
+        assert not parameter.requires_grad
+        assert shared.data_ptr() == parameter.data_ptr()
