@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import base64
 import gc
 import io
 import json
+import random
 import threading
 import time
 import weakref
@@ -616,6 +618,49 @@ def test_the_code_gives_the_present_picture(tmp_path):
     assert again._still() == explorer._still()
     assert again.state() == explorer.state()
     again.close()
+    explorer.close()
+
+
+def test_the_code_of_any_state_gives_its_picture_and_nothing_in_it_is_idle():
+    """Twenty-five random states of two models, six methods and every display."""
+    draw = random.Random(0)
+
+    def mine(model, image, layer, target):
+        return cw.grad_cam(model, image, layer, target) - 0.1
+
+    names = {"models": {"A": Gap(), "B": nn.Sequential(*small(2))}, "images": pictures(), "cw": cw}
+    names |= {"labels": [1, 0], "methods": {"mine": mine}}
+    made = {"labels": names["labels"], "methods": names["methods"]}
+    explorer = cw.Explorer(names["models"], names["images"], **made)
+    for _ in range(25):
+        model = explorer.model_name = draw.choice(explorer.offer["models"])
+        explorer.image_index = draw.randrange(2)
+        explorer.method = draw.choice(explorer.offer["methods"][model])
+        explorer.layer = draw.choice(explorer.offer["layers"][model])
+        explorer.target = draw.randrange(explorer.offer["classes"][model])
+        explorer.alpha, explorer.threshold = draw.choice([0, 0.35, 0.5, 1]), draw.choice([0, 0.25])
+        explorer.colormap = draw.choice(explorer.offer["colormaps"])
+        explorer.opacity, explorer.scale = (
+            draw.choice(["heat", "constant"]),
+            draw.choice(["own", "all"]),
+        )
+        explorer.signed, explorer.outline = draw.random() < 0.5, draw.random() < 0.5
+        explorer.view = draw.choice(["one", "compare", "overview", "ask"])
+        if explorer.view == "compare":
+            explorer.other = {"target": draw.randrange(2), "method": "Grad-CAM"}
+        code = explorer.code()
+        again = eval(code, names)
+        assert again._still() == explorer._still(), code
+        kept = {**explorer.state(), "other": {}} if explorer.view != "compare" else explorer.state()
+        assert again.state() == kept, code
+        said = {w.arg: ast.unparse(w.value) for w in ast.parse(code, mode="eval").body.keywords}
+        of_model = {"model_name", "layer", "method", "target"} if "model_name" in said else set()
+        for idle in said.keys() - made.keys() - of_model:
+            fewer = ", ".join(f"{name}={value}" for name, value in said.items() if name != idle)
+            other = eval(f"cw.Explorer(models, images, {fewer})", names)
+            assert other.state() != again.state(), (idle, code)
+            other.close()
+        again.close()
     explorer.close()
 
 
