@@ -14,6 +14,7 @@ import torch
 from ._running import ITEMS, LIMIT, Yielded
 
 HALF = {torch.float16: 0.004, torch.bfloat16: 0.008}  # the error that halves make by themselves
+TEXT = (str, np.str_)
 
 
 # Reading
@@ -94,8 +95,10 @@ def agree(answer: Any, like: Any, tolerance: float, also: Sequence[Any] = ()) ->
     where that is 0. also: other values that are right; each value may be that of any of them. One
     number may stand in an array or list by itself.
     """
-    if like is None or isinstance(like, str):
-        return type(answer) is type(like) and answer == like
+    if isinstance(like, str):
+        return type(answer) in TEXT and answer == like
+    if like is None:
+        return answer is None
     if isinstance(like, (list, tuple)):
         items = parts(answer)
         return (
@@ -236,7 +239,7 @@ def form_complaint(answer: Any, expected: Any) -> str:
             complaints = (form_complaint(a, b) for a, b in zip(items, expected, strict=True))
             return next(filter(None, complaints), "")
     elif isinstance(expected, str):
-        fits = type(answer) is str
+        fits = type(answer) in TEXT
     else:
         given, asked = readable(answer), read(expected)
         fits = given is not None and (
@@ -272,7 +275,7 @@ def same_form(answer: Any, like: Any) -> bool:
 def formed(answer: Any, like: Any, live: bool) -> Any:
     """`answer` with the types and dtypes of `like`; tensors keep their graph if `live`."""
     if isinstance(like, str):
-        return answer
+        return str(answer)
     if isinstance(like, list):  # its length changes with the input
         return [formed(item, like[0], live) for item in parts(answer) or []]
     if isinstance(like, tuple):

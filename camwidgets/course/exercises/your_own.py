@@ -52,6 +52,7 @@ TO_INPUT = Exercise(
         lambda g: (_bytes(g, 6, 1, 3), (0.0, 0.1, 0.9), (1.0, 2.0, 0.1)),
         lambda g: (_bytes(g, 30, 24, 3), (0.4, 0.5, 0.6), (0.3, 0.2, 0.1)),
         lambda g: (_bytes(g, 3, 3, 3), (0.2, 0.3, 0.1), (0.2, 0.3, 0.1)),
+        lambda g: (_bytes(g, 3, 4, 3) // 128, (0.2, 0.3, 0.1), (0.2, 0.3, 0.1)),
     ),
     hints=(
         "Three things happen to a pixel: bytes become numbers from 0 to 1, the channels move to "
@@ -109,13 +110,13 @@ TO_INPUT = Exercise(
 # top_names
 
 
-def top_names(logits: torch.Tensor, names: Sequence[str], count: int) -> tuple[str, ...]:
+def top_names(logits: torch.Tensor, names: Sequence[str], count: int) -> list[str]:
     """The names of the classes with the highest scores, the highest first.
 
     logits: float (K,), all different. names: K names, in the order of the scores. count: how many.
     Returns `count` names, as a list or a tuple.
     """
-    return tuple(names[i] for i in logits.topk(count).indices.tolist())
+    return [names[i] for i in logits.topk(count).indices.tolist()]
 
 
 ANIMALS = ("ant", "bee", "cat", "dog", "elk", "fox", "gnu", "hen", "ibis", "jay")
@@ -527,6 +528,7 @@ P_VALUE = Exercise(
         (-2.0, torch.tensor([-2.0])),
         (0.0, torch.tensor([0.0, -0.5, 0.0, 3.0])),
         (0.5, normal(30)),
+        (-9.0, normal(40)),
         (1.5, order(12) / 4),
     ),
     hints=(

@@ -103,6 +103,8 @@ RIGHT = {
             names[i] for i in logits.argsort(descending=True)[:count]
         ),
         lambda logits, names, count: [names[i] for i in np.argsort(-logits.numpy())[:count]],
+        lambda logits, names, count: np.array(names)[logits.topk(count).indices.numpy()],
+        lambda logits, names, count: map(names.__getitem__, logits.topk(count).indices.tolist()),
     ),
     "your_own.odd_colours": (_odd_by_loop, _odd_in_torch, _odd_by_sides),
     "your_own.hottest_window": (_window_by_loop, _window_by_unfold, _window_by_summed_areas),
