@@ -332,8 +332,7 @@ NORMALIZE = Exercise(
                 heat / (heat.amax(dim=(1, 2), keepdim=True) + 1e-8),
                 0,
             ),
-            "You added a small number to the divisor: it distorts a map whose peak is small "
-            "itself.",
+            "A small number in your divisor distorts a map whose peak is small itself.",
         ),
         Mistake(
             lambda heat: torch.where(

@@ -380,8 +380,8 @@ SIGNED_PICTURE = Exercise(
         ),
         Mistake(
             lambda values: 0.5 + values / (2 * values.abs().max() + 1e-8),
-            "You added a small number to the divisor. It turns a faint map into plain gray; "
-            "ask instead whether the largest absolute value is 0.",
+            "A small number in your divisor turns a faint map into plain gray; ask instead "
+            "whether the largest absolute value is 0.",
         ),
     ),
 )
@@ -575,8 +575,8 @@ CELL_SHARES = Exercise(
         ),
         Mistake(
             lambda heat, cells: _in_cells(heat, cells, _sum) / (heat.sum() + 1e-8),
-            "You added a small number to the divisor: a faint map then loses its mass. Ask "
-            "instead whether the sum is 0.",
+            "A small number in your divisor takes the mass from a faint map. Ask instead "
+            "whether the sum is 0.",
         ),
     ),
 )

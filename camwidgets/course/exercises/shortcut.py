@@ -44,6 +44,7 @@ CONCENTRATION = Exercise(
         (positive(1, 1), torch.ones(1, 1, dtype=torch.bool)),
         (300 * positive(4, 4), normal(4, 4) > 0),
         (9 * positive(66, 70), normal(66, 70) > 1),
+        (2.0 * (order(20, 20) == 7), order(20, 20) == 7),
     ),
     hints=(
         "Two means: that of the heat on the mark, and that of the heat everywhere.",
@@ -442,6 +443,7 @@ WORST_GROUP = Exercise(
         (torch.tensor([True, False, True, True]), torch.tensor([0, 5, 5, 0])),
         (torch.tensor([True, False, True, False]), torch.tensor([1, 1, 2, 2])),
         (torch.arange(30) % 5 > 0, torch.arange(30) // 2),
+        (torch.arange(12) % 3 > 0, torch.arange(12) % 3 * 150),
         ((torch.arange(300) % 77 != 60) | (torch.arange(300) < 77), torch.arange(300) % 77),
     ),
     hints=(
