@@ -50,6 +50,7 @@ ALPHA_WEIGHTS = Exercise(
         (normal(4, 4, 4),),
         (-positive(12, 2, 3),),
         (torch.zeros(3, 2, 4),),
+        (normal(3, 4, 5).relu(),),
         (30 * normal(70, 20, 21),),
     ),
     hints=(

@@ -40,6 +40,7 @@ TO_TENSOR = Exercise(
     edges=(
         (np.full((2, 3, 4, 3), 51, np.uint8),),
         (np.zeros((2, 4, 3, 3), np.uint8),),
+        (_pixels(2, 4, 5) // 128,),
         (_pixels(1, 5, 4),),
         (_pixels(3, 1, 1),),
         (_pixels(2, 1, 6),),
