@@ -7,6 +7,7 @@ sentence that names the picture.
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -171,7 +172,7 @@ def _is_one(images: Any) -> bool:
             "images is the content of a file: give the file's name, or "
             "PIL.Image.open(io.BytesIO(data))."
         )
-    if hasattr(images, "read"):
+    if isinstance(images, io.IOBase):
         raise TypeError("images is an open file: give its name, or PIL.Image.open(file).")
     if not isinstance(images, (np.ndarray, Tensor)):
         return False

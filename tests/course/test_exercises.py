@@ -620,6 +620,7 @@ def test_global_state_is_as_before() -> None:
             torch.is_inference_mode_enabled(),
             warnings.filters[:],
             running._global_hooks(),
+            torch.overrides._get_current_function_mode_stack(),
         ]
 
     before = state()

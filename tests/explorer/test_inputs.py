@@ -473,7 +473,7 @@ REFUSED = {
     "bytes": (b"\xff\xd8", TypeError, "content of a file"),
     "a loader": (DataLoader(Pairs()), TypeError, "DataLoader.*loader.dataset"),
     "an open file": (io.BytesIO(b""), TypeError, "open file: give its name, or PIL.Image.open"),
-    "the text of a file": (["x/" * 3000], ValueError, "no file 'x/x/.{97}…'"),
+    "the text of a file": (["x/" * 3000], ValueError, "no file 'x/x/.{96}…'"),
     "a mapping": ({"a": RGB}, TypeError, "dict"),
     "no file": (["nowhere.png"], ValueError, "no file 'nowhere.png'"),
     "a page": ("https://example.org/a.png", ValueError, "download"),

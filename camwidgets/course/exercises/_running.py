@@ -184,8 +184,8 @@ def _put_environment(environment: Mapping[str, str]) -> None:
 
 
 def _put_device(device: torch.device) -> None:
-    if torch.get_default_device() != device:
-        torch.set_default_device(device)
+    if torch.get_default_device() != device:  # None, as PyTorch begins, watches no calls
+        torch.set_default_device(None if device == torch.device("cpu") else device)
 
 
 _GLOBALS: list[tuple[Callable, Callable]] = [
