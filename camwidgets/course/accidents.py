@@ -40,10 +40,10 @@ def missing(name: str) -> Verdict:
     if name in {exercise.rpartition(".")[2] for exercise in exercises()}:
         return Verdict(
             "note",
-            f"{name} comes from an exercise",
+            f"{name} comes from a cell above",
             (
-                "Its cell has not run since the kernel was started. It need not be solved: its "
-                f"check lends a working {name}. {ABOVE}",
+                "That cell, an exercise or an import, has not run since the kernel was started. An "
+                f"exercise need not be solved: its check lends a working {name}. {ABOVE}",
                 "If you deleted the cell: Edit → Undo Cell Operation brings it back, or copy it "
                 "from a fresh copy of the lesson.",
             ),

@@ -29,7 +29,7 @@ def test_a_missing_exercise_is_named_with_what_to_do(shell, capsys):
     result, words = said(shell, capsys, "normalize(1)")
     assert isinstance(result.error_in_exec, NameError)
     assert "NameError" in words
-    assert "normalize comes from an exercise" in words
+    assert "normalize comes from a cell above" in words
     assert "Run All Above" in words
     assert "deleted" in words
 
