@@ -172,7 +172,7 @@ def trained(name: str, told_as: str | None = None) -> nn.Module:
     if _NETWORKS[name][1](model).finished:
         _keep(model, name)
     else:
-        print("It is not kept: the next lesson that needs it trains it again.")
+        print("It has learned too little and is not kept: run this cell again to train it.")
     return model
 
 
