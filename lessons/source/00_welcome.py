@@ -189,8 +189,8 @@ brightest = check("welcome.brightest", brightest)
 # ## What lies there?
 #
 # Each number stands for 8×8 pixels. We cut out the hottest square with its neighbours, and
-# beside it draw the same table as colours over the picture: dark is 0, yellow is the largest
-# value.
+# beside it draw the same table as colours over the picture: where the number is 0 the picture
+# stays as it is, small numbers are violet, yellow is the largest.
 
 # %%
 row, column = (int(n) for n in brightest(heat))
