@@ -29,7 +29,7 @@ def trunk(*, coarse: bool = False) -> nn.Sequential:
 class GapCNN(nn.Module):
     """Blocks, global average pooling, one linear layer: the net that CAM was made for.
 
-    Zhou et al. 2016, section 2. images (N, 3, H, W) -> scores (N, classes), not softmaxed.
+    Zhou et al. 2016, section 2. images (N, 3, H, W) -> scores (N, classes), no softmax.
     The last map is 16×16 for images of 64×64, or 4×4 with coarse=True.
     """
 

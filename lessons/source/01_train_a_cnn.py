@@ -15,6 +15,7 @@
 
 # %%
 import inspect
+from textwrap import dedent
 
 import numpy as np
 import torch
@@ -170,7 +171,7 @@ from camwidgets.course.networks import block, trunk
 def source(thing, start=""):
     """The source code of a class or function, in colour, beginning with the line `start`."""
     code = inspect.getsource(thing)
-    return Markdown(f"```python\n{code[code.index(start) :]}```")
+    return Markdown(f"```python\n{dedent(code[code.index(start) :])}```")
 
 
 source(GapCNN)
@@ -316,6 +317,7 @@ claim("untrained, it is right on fewer than 2 of 5 test crops", before < 0.4, f"
 history = fit(model, train_x, train_labels, epochs=8)
 if not history.finished:
     print("Stopped early: what follows is about a network that has learned too little.")
+    print("Run this cell again, and it learns on from there.")
 
 # %% jupyter={"source_hidden": true}
 figure = Figure((5, 2.6), layout="constrained")
@@ -393,7 +395,9 @@ for t, p in np.ndindex(tuple(table.shape)):
     axis.text(
         p, t, table[t, p], ha="center", va="center", color="white" if table[t, p] > 50 else "black"
     )
-axis.set_xticks(range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30)
+axis.set_xticks(
+    range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right", rotation_mode="anchor"
+)
 axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
 axis.set(xlabel="predicted", ylabel="true", title="Nearly everything on the diagonal")
 figure_picture(figure, "A table of five by five counts; the diagonal holds nearly all of them.")
@@ -507,7 +511,7 @@ panels = [group[i] for i in three for group in (test.images[rings], covered, con
 # %% jupyter={"source_hidden": true}
 cw.gallery(
     panels,
-    ["a ring", "the ring painted over", "the cell painted over", *[""] * 6],
+    ["a ring", "the ring painted over", "as much, elsewhere", *[""] * 6],
     columns=3,
     alt="Three cells, each three times: with its ring; with the ring painted over, where a pale "
     "patch remains; with its ring and an inconspicuous patch on the other side of the cell.",
@@ -525,12 +529,12 @@ figure = Figure((4.5, 3), layout="constrained")
 axis = figure.subplots()
 axis.boxplot(changes, widths=0.5)
 axis.axhline(0, color="gray", linewidth=0.8)
-axis.set_xticks([1, 2], ["parasite covered", "the cell covered"])
+axis.set_xticks([1, 2], ["parasite covered", "as much, elsewhere"])
 axis.set(ylabel="change of the score", title="Without its parasite, the score of ring falls")
 figure_picture(
     figure,
-    "Two box plots. Parasite covered: nearly all changes below zero. The cell covered: a "
-    "narrow box at zero.",
+    "Two box plots. Parasite covered: nearly all changes below zero. As much covered elsewhere: "
+    "a narrow box at zero.",
 )
 
 # %% jupyter={"source_hidden": true}
@@ -548,9 +552,9 @@ claim(
     falls[0] < min(0, 3 * falls[1]),
     f"median {falls[0]:.2f}",
 )
-claim("the cell covered: hardly", abs(falls[1]) < 0.3, f"median {falls[1]:.2f}")
+claim("as much covered elsewhere: hardly", abs(falls[1]) < 0.3, f"median {falls[1]:.2f}")
 claim("parasite covered: fewer than half are still called ring", still[0] < 0.5, f"{still[0]:.0%}")
-claim("cell covered: more than half are", still[1] > 0.5, f"{still[1]:.0%}")
+claim("as much covered elsewhere: more than half are", still[1] > 0.5, f"{still[1]:.0%}")
 
 # %% jupyter={"source_hidden": true}
 predict.reveal(
@@ -574,6 +578,9 @@ predict.reveal(
 # %%
 if history.finished:
     save(model, "gap")
+    print("Kept: the next lessons start from it.")
+else:
+    print("Not kept, as its training was stopped: the next lesson trains one of its own.")
 
 # %% [markdown]
 # ## Key points
