@@ -505,10 +505,10 @@ claim("the same answers to all 500 test crops", off < 1e-3, f"off by {off:.0e} a
 # %%
 with torch.no_grad():
     rolled(images[infected])
-    other = torch.einsum("nkij,nk->nij", rolled.rolled, weight[labels[infected]])
+    turned = torch.einsum("nkij,nk->nij", rolled.rolled, weight[labels[infected]])
 hits = {
     name: pointing_within(cw.upsample(heat, 64), masks).mean().item()
-    for name, heat in {"the network": small, "rolled": other}.items()
+    for name, heat in {"the network": small, "rolled": turned}.items()
 }
 claim(
     "the network's hottest pixel is on most parasites",
@@ -521,7 +521,7 @@ claim("the rolled network's on next to none", hits["rolled"] < 0.1, hits["rolled
 shown = [int((labels[infected] == c).nonzero()[0]) for c in kinds]  # the first of each kind
 heat_grid(
     test.images[infected[shown].numpy()],
-    [[small[k], other[k]] for k in shown],
+    [[small[k], turned[k]] for k in shown],
     ["the network", "rolled: the same answer"],
     rows=[CLASS_NAMES[labels[infected[k]]] for k in shown],
     masks=test.masks[infected[shown].numpy()],
