@@ -283,8 +283,8 @@ claim("ReLU first: more of the picture is warm", wider[0] > wider[1], *(f"{w:.0%
 # %% jupyter={"source_hidden": true}
 cw.heat_row(
     picture,
-    [first_relu, first_large, 5 * (first_relu - first_large)],
-    ["ReLU, then enlarged", "enlarged, then ReLU", "the difference × 5"],
+    [first_relu, first_large, 20 * (first_relu - first_large)],
+    ["ReLU, then enlarged", "enlarged, then ReLU", "the difference × 20"],
     alt="Three maps of one cell on one scale: the first reaches a little farther than the second; "
     "the difference is a thin seam round the warm patch.",
 )
@@ -696,7 +696,7 @@ claim("signed maps subtract like their scores", torch.allclose(map_a - map_b, ma
 cw.heat_row(
     test.images[unsure],
     [map_a, map_b, map_ab],
-    ["first choice", "second choice", "first minus second"],
+    [f"first: {CLASS_NAMES[a]}", f"second: {CLASS_NAMES[b]}", "first minus second"],
     signed=True,
     mask=test.masks[unsure],
     alt="The cell the net is least sure of, and three maps in red and blue: its first choice, its "
@@ -1015,17 +1015,18 @@ predict.reveal(
 train = load_crops("train")
 # the first ring, trophozoite and schizont of the test set
 star = [int((labels == c).nonzero()[0]) for c in range(1, len(CLASS_NAMES))[:3]]
-fixed, classes = images[star], labels[star]
+fixed, own_classes = images[star], labels[star]
 frames = []
 
 
 def film(epoch, model, history):
-    frames.append(cw.grad_cam(model, fixed, "blocks.3", classes))
+    frames.append(cw.grad_cam(model, fixed, "blocks.3", own_classes))
 
 
 # %% tags=["nbval-ignore-output"]
 torch.manual_seed(0)
 young = GapCNN()
+frames.clear()  # of an earlier run of this cell
 film(0, young, None)  # before the first step
 half, answers = to_tensor(train.images[::2]), torch.from_numpy(train.labels[::2])
 history = fit(young, half, answers, epochs=6, callbacks=[film])
@@ -1035,7 +1036,7 @@ heat_grid(
     test.images[star],
     [[frame[i] for frame in frames] for i in range(len(star))],
     ["before", *(f"epoch {e}" for e in range(1, len(frames)))],
-    rows=[CLASS_NAMES[c] for c in classes],
+    rows=[CLASS_NAMES[c] for c in own_classes],
     masks=test.masks[star],
     alt="A film strip: three cells in rows, seven moments of training in columns, one scale. The "
     "first frames are dark, the later ones glow.",
