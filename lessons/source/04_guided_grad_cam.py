@@ -9,8 +9,9 @@
 # %% [markdown]
 # # 04 · Guided Grad-CAM: sharp, but about what?
 #
-# Two cells lie side by side: a *ring* on the left, a *schizont* on the right. We ask the network
-# twice. Which pixels speak for *ring*? Which pixels speak for *schizont*?
+# Two cells lie side by side in one picture: a *ring* on the left, a *schizont* on the right. We ask
+# the network twice. Which pixels speak for *ring*? Which pixels speak for *schizont*? (To show them
+# large, we cut the picture and its maps in two: a row for each cell.)
 
 # %%
 from copy import deepcopy
@@ -470,7 +471,8 @@ predict(
 # %% [markdown]
 # Six methods, and beside them an edge detector that knows no network, alone and times Grad-CAM. We
 # ask for both classes of all 120 scenes. Of the mass in the class's own half, we also count how
-# much lies on the parasite. That is the fine detail.
+# much lies on the parasite. That is the fine detail. (The count takes about ten seconds, longer on
+# a small machine.)
 
 
 # %%
