@@ -796,19 +796,19 @@ for method, (value,) in likeness(scoring.spearman, [("", by_heart)]).items():
 
 # %% jupyter={"source_hidden": true}
 of_class = [(labels == c).nonzero()[:, 0] for c in labels.unique()]
-rows = [int(k[len(k) // 5]) for k in of_class]
+one_each = [int(k[len(k) // 5]) for k in of_class]
 heat_grid(
-    [pictures[k] for k in rows],
+    [pictures[k] for k in one_each],
     [
         [
             cw.normalize(methods[name](n, images[[k]], labels[[k]]))[0]
             for name in ("Grad-CAM", "guided backprop")
             for n in (net, by_heart)
         ]
-        for k in rows
+        for k in one_each
     ],
     ["Grad-CAM", "… by heart", "guided backprop", "… by heart"],
-    rows=[CLASS_NAMES[labels[k]] for k in rows],
+    rows=[CLASS_NAMES[labels[k]] for k in one_each],
     scale="share of the map's maximum",
     alt="Four cells, one of each infected class, each map on its own scale. Grad-CAM and guided "
     "backprop of the trained net are hot on the parasite; those of the net that learned "
@@ -843,7 +843,7 @@ def stain(model, image, layer, target):
     return (image[0, 2] - image[0, 0]).clamp(min=0)
 
 
-some = rows  # the cells of the last figure
+some = one_each  # the cells of the last figure
 explorer = cw.Explorer(
     {"learned": net, "random classifier": random_classifier, "by heart": by_heart},
     pictures[some],
