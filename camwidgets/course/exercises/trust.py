@@ -415,6 +415,11 @@ def _ssim(a: torch.Tensor, b: torch.Tensor, c1: float, c2: float, correction: in
     return (light * (2 * ab + c2) / (aa + bb + c2)).item()
 
 
+def _ssim_of_two_counts(a: torch.Tensor, b: torch.Tensor) -> float:
+    light = (2 * a.mean() * b.mean() + 1e-4) / (a.mean() ** 2 + b.mean() ** 2 + 1e-4)
+    return (light * (2 * _covariance(a, b) + 9e-4) / (a.var() + b.var() + 9e-4)).item()
+
+
 def _ssim_of_deviations(a: torch.Tensor, b: torch.Tensor) -> float:
     light = (2 * a.mean() * b.mean() + 1e-4) / (a.mean() ** 2 + b.mean() ** 2 + 1e-4)
     spread = a.std(correction=0) + b.std(correction=0) + 9e-4
@@ -457,6 +462,11 @@ SIMILARITY = Exercise(
             lambda a, b: _ssim(a, b, 1e-4, 9e-4, correction=1),
             "`torch.var` and `torch.cov` divide by n - 1 unless they are told `correction=0`; "
             "asked is n, all pixels.",
+        ),
+        Mistake(
+            _ssim_of_two_counts,
+            "Your covariance divides by n, your variances by n - 1: `var` does so unless it is "
+            "told `correction=0`.",
         ),
         Mistake(
             lambda a, b: torch.nan_to_num(torch.tensor(_ssim(a, b, 0, 0))).item(),
