@@ -261,12 +261,12 @@ claim("pointing: blurring lifts the edges by a fifth or more", edges[1] > edges[
 
 # %% [markdown]
 # So "it beats the baselines" depends on which baselines one thought of. The parasite is the bluest
-# thing in these pictures, and a **colour filter wins every score against masks, or ties**. It knows
-# nothing of the network. What follows? Not that the methods are wrong; their maps may be true *and*
-# lie on the blue thing. What follows is that **on these pictures no score against masks can tell an
-# explanation from a colour filter**. Only tests that change something can: the network (its weights
-# made random) or the picture (an intervention, lesson 05). Both come below. On your own data:
-# before you praise a map, look for the one-line filter that does as well.
+# thing in these pictures, and a **colour filter wins every score against masks, or comes close**.
+# It knows nothing of the network. What follows? Not that the methods are wrong; their maps may be
+# true *and* lie on the blue thing. What follows is that **on these pictures no score against masks
+# can tell an explanation from a colour filter**. Only tests that change something can: the network
+# (its weights made random) or the picture (an intervention, lesson 05). Both come below. On your
+# own data: before you praise a map, look for the one-line filter that does as well.
 #
 # How would we know if we were wrong? The bars are 95 % intervals of each mean (last section). They
 # do not yet compare two maps: all score the *same* crops, so two bars may overlap and the
@@ -473,6 +473,7 @@ predict(
 )
 
 # %%
+# Eleven maps of 200 crops: about half a minute.
 curves = {
     name: scoring.deletion(net, images, m, labels, steps=10, until=0.2) for name, m in heat.items()
 }
@@ -504,7 +505,8 @@ cw.gallery(
 )
 
 # %% [markdown]
-# Both on the same crops (every fifth: imputing takes its time), the same shares, the same axis.
+# Both on the same crops, the same shares, the same axis. (Every fifth crop: imputing takes its
+# time, about a quarter of a minute.)
 
 # %%
 few = slice(None, None, 5)
@@ -582,11 +584,12 @@ claim("all six methods fall faster than random pixels", slower)
 # %% [markdown]
 # ## Is the map about this network at all?
 #
-# The colour filter has won or tied everything so far. Here is a test that it must fail. In lesson
-# 04 we made the top of the network random and compared ranks. Now we do it block by block from the
-# top, a **cascade**, and then with each block alone (Adebayo et al. 2018). A map that explains the
-# network must change. If it stays, it shows the picture and not the network. (A block's batch norm
-# is reset with its convolution: by itself its reset is the identity, which is not random.)
+# The colour filter has won everything so far, or come close. Here is a test that it must fail. In
+# lesson 04 we made the top of the network random and compared ranks. Now we do it block by block
+# from the top, a **cascade**, and then with each block alone (Adebayo et al. 2018). A map that
+# explains the network must change. If it stays, it shows the picture and not the network. (A
+# block's batch norm is reset with its convolution: by itself its reset is the identity, which is
+# not random.)
 #
 # "Stays the same" needs a number, and we have two. **Spearman's** rank correlation (you wrote it in
 # exercise 4.8) compares the *order* of all pixels. **SSIM** compares the *structure*: whether
@@ -713,7 +716,8 @@ predict.reveal(
 # Two questions before we use this as a score. Our maps from pixels are *magnitudes*: do they stay
 # because of the network, or because large stays large whatever the sign? And is low good by itself?
 # We ask the sums over the colours, with their signs, too; and two rows that know nothing: the
-# stain, and fresh noise at every call. Each dot is one random draw of the classifier.
+# stain, and fresh noise at every call. Each dot is one random draw of the classifier. (About ten
+# seconds.)
 
 # %%
 signed = {
@@ -976,10 +980,10 @@ for label, (first, second, *_) in ranking.items():
 #
 # It shows that on 200 crops of this data set, for this one network, all six methods point at the
 # parasite, and that the sharp ones spill least. It does not show that they explain: a colour filter
-# does as well in every column, and guided backprop hardly depends on the classifier. To see *where*
-# evidence for one class lies I would use Grad-CAM, since it changes with the classifier; for detail
-# within that place, guided Grad-CAM beside it; and before I believe a story I would change the
-# picture and look at the score, as in lesson 05.
+# does as well in every column, or nearly, and guided backprop hardly depends on the classifier. To
+# see *where* evidence for one class lies I would use Grad-CAM, since it changes with the
+# classifier; for detail within that place, guided Grad-CAM beside it; and before I believe a story
+# I would change the picture and look at the score, as in lesson 05.
 #
 # </details>
 
