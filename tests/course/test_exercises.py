@@ -464,6 +464,12 @@ def test_a_size_written_into_the_code_is_suspected() -> None:
     assert "should come from the input" in verdict_on(mine)
 
 
+def test_a_size_of_edges_alone_is_not_suspected() -> None:
+    exercise = toy_exercise(edges=((-torch.rand(9, 2), torch.rand(9)),) * 2)
+    text = verdict_on(lambda values, weights: weights[-9:] @ values * (len(weights) == 9), exercise)
+    assert "Right where axis 0 of `weights` has length 9, and only there." in text
+
+
 def test_what_is_right_on_the_edges_alone_is_no_hint_at_a_size() -> None:
     exercise = toy_exercise(
         reference=lambda values: values.sum(0) + values.any(),

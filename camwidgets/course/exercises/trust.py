@@ -28,7 +28,7 @@ def rank_accuracy(heat: torch.Tensor, mask: torch.Tensor) -> float:
 
 def _heat(height: int, width: int, generator: torch.Generator) -> torch.Tensor:
     order = torch.randperm(height * width, generator=generator).float()
-    return (order / order.numel()).reshape(height, width) ** 2 * 5 - 1
+    return (order / order.numel()).reshape(height, width) ** 2 * 5 - height % 2
 
 
 def _heat_and_mask(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
@@ -341,7 +341,7 @@ AREA = Exercise(
         (torch.zeros(4),),
         (normal(21),),
         (torch.tensor([1.0, 0.0]),),
-        (9 * normal(120),),
+        (9 * normal(120) + 4,),
     ),
     hints=(
         "Between two neighbouring points the curve is a slanted roof: a trapezoid. How wide "
@@ -406,7 +406,7 @@ def _two_maps(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
     height, width = distinct(generator, 2, 5, 10)
     a, noise = torch.rand(2, height, width, generator=generator)
     related = a if torch.rand(1, generator=generator) < 0.5 else 1 - a
-    return 0.05 + 0.08 * a, 0.15 + 0.1 * (0.7 * related + 0.3 * noise)
+    return 0.05 + 0.08 * a, 0.15 + 0.15 * (0.7 * related + 0.3 * noise)
 
 
 def _ssim(a: torch.Tensor, b: torch.Tensor, c1: float, c2: float, correction: int = 0) -> float:

@@ -114,7 +114,7 @@ def top_names(logits: torch.Tensor, names: Sequence[str], count: int) -> list[st
     """The names of the classes with the highest scores, the highest first.
 
     logits: float (K,), all different. names: K names, in the order of the scores. count: how many.
-    Returns `count` names, as a list or a tuple.
+    Returns the list of `count` names.
     """
     return [names[i] for i in logits.topk(count).indices.tolist()]
 
@@ -340,6 +340,7 @@ HOTTEST_WINDOW = Exercise(
         (torch.tensor([[1.5]]), 1),
         (normal(1, 6), 1),
         (normal(6, 1), 1),
+        (-order(9, 9), 4),
         (-order(30, 24), 5),
         (order(24, 30) - 300, 11),
     ),

@@ -88,6 +88,13 @@ def _similarity_by_matmul(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
     return first * (2 * moments[0, 1] + 9e-4) / (moments.trace() + 9e-4)
 
 
+def _similarity_by_moments(a: torch.Tensor, b: torch.Tensor) -> torch.Tensor:
+    x, y, products = a.mean(), b.mean(), (a * b).mean()
+    spread = a.square().mean() - x**2 + b.square().mean() - y**2
+    light = (2 * x * y + 0.01**2) / (x**2 + y**2 + 0.01**2)
+    return light * (2 * (products - x * y) + 0.03**2) / (spread + 0.03**2)
+
+
 def _bootstrap_by_loop(scores: torch.Tensor, draws: torch.Tensor) -> tuple[float, float]:
     means = [scores[draw].double().mean().item() for draw in draws]
     return tuple(np.quantile(means, [0.025, 0.975]))
@@ -102,6 +109,7 @@ RIGHT = {
         lambda heat, mask: (
             ((heat >= heat.flatten().sort().values[-int(mask.sum())]) & mask).sum() / mask.sum()
         ),
+        lambda heat, mask: mask.view(-1)[heat.view(-1).topk(mask.sum()).indices].double().mean(),
     ),
     "trust.box_iou": (_iou_by_drawing, _iou_by_sets, _iou_in_torch),
     "trust.delete_hottest": (_delete_by_loop, _delete_by_threshold, _delete_in_numpy),
@@ -110,8 +118,14 @@ RIGHT = {
         lambda curve: torch.trapezoid(curve.double(), dx=1 / (len(curve) - 1)),
         lambda curve: np.trapezoid(curve.numpy(), np.linspace(0, 1, len(curve))),
         lambda curve: (curve.sum() - (curve[0] + curve[-1]) / 2) / (len(curve) - 1),
+        lambda curve: torch.trapezoid(curve, torch.linspace(0, 1, len(curve))),
     ),
-    "trust.similarity": (_similarity_in_numpy, _similarity_by_loop, _similarity_by_matmul),
+    "trust.similarity": (
+        _similarity_in_numpy,
+        _similarity_by_loop,
+        _similarity_by_matmul,
+        _similarity_by_moments,
+    ),
     "trust.bootstrap_interval": (
         _bootstrap_by_loop,
         lambda scores, draws: (
