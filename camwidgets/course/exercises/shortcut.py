@@ -350,6 +350,7 @@ MARKED_SHARE = Exercise(
         (torch.tensor([0, 0, 0]), torch.tensor([True, False, False]), 1),
         (torch.tensor([0]), torch.tensor([True]), 1),
         (torch.tensor([2, 1, 0]), torch.tensor([True, False, True]), 3),
+        (torch.tensor([2, 1, 0]), torch.tensor([False, True, True]), 3),
         (torch.tensor([1, 0, 1, 0]), torch.zeros(4, dtype=torch.bool), 2),
         (torch.tensor([1, 0, 1, 0, 1]), torch.ones(5, dtype=torch.bool), 2),
         (torch.arange(24) % 12, normal(24) > 0, 12),
@@ -443,7 +444,8 @@ WORST_GROUP = Exercise(
         (torch.tensor([True, False, True, True]), torch.tensor([0, 5, 5, 0])),
         (torch.tensor([True, False, True, False]), torch.tensor([1, 1, 2, 2])),
         (torch.arange(30) % 5 > 0, torch.arange(30) // 2),
-        (torch.arange(12) % 3 > 0, torch.arange(12) % 3 * 150),
+        (torch.arange(12) % 3 < 2, torch.arange(12) % 3 * 150),
+        (torch.tensor([True, False, True, False]), torch.tensor([2, 7, 2, 2])),
         ((torch.arange(300) % 77 != 60) | (torch.arange(300) < 77), torch.arange(300) % 77),
     ),
     hints=(
