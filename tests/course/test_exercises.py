@@ -516,6 +516,11 @@ def test_tuples_are_compared_item_by_item() -> None:
     assert "Item 2" in str(diagnose(exercise, lambda values: (values.sum(0), 3, "columns")))
     assert "What is asked: a tuple of 3" in answer(total, 3)
     assert "What came back: shape (2,). What is asked: one number" in answer(total, total, "rows")
+    pair = toy_exercise(
+        reference=lambda values: (values, -values), cases=exercise.cases, mistakes=()
+    )
+    text = verdict_on(lambda values: [values] * 3, pair)
+    assert "What came back: a list of 3. What is asked: a tuple of 2." in text
 
 
 def test_uint8_is_asked_where_the_right_answer_is_uint8() -> None:

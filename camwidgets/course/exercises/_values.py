@@ -210,8 +210,8 @@ def brief(value: Any) -> str:
     return f"(a {type(value).__name__})"
 
 
-def form(value: Any) -> str:
-    """Type or shape of what came back."""
+def form(value: Any, in_parts: bool = False) -> str:
+    """Type or shape of what came back; `in_parts` tells a sequence by its length, not its shape."""
     kind = type(value)
     if issubclass(kind, str):
         return "a string"
@@ -220,7 +220,7 @@ def form(value: Any) -> str:
     if kind is Yielded:
         return f"a generator of {len(value)}"
     shape = readable(value)
-    if issubclass(kind, (list, tuple)) and (shape is None or shape.ndim < 2):
+    if issubclass(kind, (list, tuple)) and (in_parts or shape is None or shape.ndim < 2):
         return f"a {kind.__name__} of {len(value)}"
     if shape is None:
         large = issubclass(kind, torch.Tensor) and value.numel() > LIMIT
@@ -251,7 +251,8 @@ def form_complaint(answer: Any, expected: Any) -> str:
         return ""
     if type(answer) is Yielded and len(answer) == 1 and not form_complaint(answer[0], expected):
         return "A generator came back: write `return` where you wrote `yield`."
-    return f"What came back: {form(answer)}. What is asked: {form(expected)}."
+    in_parts = isinstance(expected, (list, tuple))
+    return f"What came back: {form(answer, in_parts)}. What is asked: {form(expected, in_parts)}."
 
 
 # The form that is asked
@@ -290,9 +291,8 @@ def formed(answer: Any, like: Any, live: bool) -> Any:
         return type(like)(round(number) if type(like) is int else number)
     if isinstance(like, np.ndarray):
         return read(answer).numpy().astype(like.dtype)
-    if live:
-        return _with_graph(answer).to(like.dtype)
-    return read(answer).to(like.dtype)
+    made = (_with_graph(answer) if live else read(answer)).to(like.dtype)
+    return made if like.ndim else made.reshape(())
 
 
 def _with_graph(answer: Any) -> torch.Tensor:

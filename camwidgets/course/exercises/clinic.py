@@ -393,6 +393,7 @@ def _normalised_net(generator: torch.Generator, n: int = 0, training: bool = Tru
     ).train(training)
     model.norm.running_mean = torch.randn(k, generator=generator)
     model.norm.running_var = 0.1 + torch.rand(k, generator=generator)
+    model.norm.weight = nn.Parameter(0.5 + torch.rand(k, generator=generator))
     return model, torch.randn(n, 3, height, width, generator=generator)
 
 

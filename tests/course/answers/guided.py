@@ -194,5 +194,6 @@ RIGHT = {
         _spearman_by_counting,
         _spearman_by_cosine,
         lambda a, b: _correlation(_ranks(-a), _ranks(-b)),
+        lambda a, b: [_correlation(_ranks(a), _ranks(b))],
     ),
 }
