@@ -475,14 +475,10 @@ class Counted(nn.Module):
 def test_the_first_picture_costs_two_forward_passes_and_one_backward_pass(monkeypatch) -> None:
     passes: list[int] = []
     backward: list[int] = []
-    gradients, here = torch.autograd.grad, threading.get_ident()
-
-    def counted(*args, **kwargs):
-        if threading.get_ident() == here:  # an Explorer of an earlier test may still be filled
-            backward.append(1)
-        return gradients(*args, **kwargs)
-
-    monkeypatch.setattr(torch.autograd, "grad", counted)
+    gradients = torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd, "grad", lambda *a, **k: backward.append(1) or gradients(*a, **k)
+    )
     atlas = of(Counted(Gap(1000), passes), count=20)
     scores = atlas.part("scores/0/0").header
     best = scores["classes"][0]
