@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from typing import Any
 
@@ -29,6 +30,11 @@ def pictures(*shape: int, seed: int = 1, dtype: torch.dtype = torch.float32) -> 
     return torch.randn(shape, generator=torch.Generator().manual_seed(seed), dtype=dtype)
 
 
+def gap_head(features: int = 4, classes: int = 3, *between: nn.Module) -> list[nn.Module]:
+    """Global average pooling and one linear layer."""
+    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), *between, nn.Linear(features, classes)]
+
+
 def gap_net(channels: int = 3, classes: int = 4) -> nn.Module:
     """conv, batch norm, ReLU, twice; global average pooling, one linear layer."""
     return seeded(
@@ -40,12 +46,32 @@ def gap_net(channels: int = 3, classes: int = 4) -> nn.Module:
             nn.Conv2d(6, 8, 3, padding=1),
             nn.BatchNorm2d(8),
             nn.ReLU(),
-            nn.AdaptiveAvgPool2d(1),
-            nn.Flatten(),
-            nn.Dropout(0.5),
-            nn.Linear(8, classes),
+            *gap_head(8, classes, nn.Dropout(0.5)),
         )
     )
+
+
+class Gap(nn.Module):
+    """`blocks` of conv, batch norm and activation, global average pooling, one linear layer."""
+
+    def __init__(
+        self,
+        classes: int = 3,
+        channels: int = 3,
+        activation: Callable[[], nn.Module] = nn.ReLU,
+        blocks: int = 2,
+    ) -> None:
+        super().__init__()
+        sizes = [channels, 6, *[8] * (blocks - 1)]
+        self.blocks = nn.Sequential()
+        for i, (inputs, outputs) in enumerate(itertools.pairwise(sizes)):
+            layers = [nn.Conv2d(inputs, outputs, 3, padding=1), nn.BatchNorm2d(outputs)]
+            pool = [nn.MaxPool2d(2)] if i < blocks - 1 else []
+            self.blocks.append(nn.Sequential(*layers, activation(), *pool))
+        self.classifier = nn.Linear(8, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.classifier(self.blocks(images).mean(dim=(2, 3)))
 
 
 class Functional(nn.Module):

@@ -146,7 +146,7 @@ class Explorer(anywidget.AnyWidget):
         if not models:
             raise ValueError("model is empty: give at least one model.")
         inputs = prepare(images, preprocess, masks, labels)
-        self._atlas = Atlas(
+        self.atlas = Atlas(
             {str(name): each for name, each in models.items()},
             inputs,
             layers=layers,
@@ -171,12 +171,12 @@ class Explorer(anywidget.AnyWidget):
             super().__init__(uid=uuid.uuid4().hex, offer=offer, **{**self._first, **state})
         except Exception:
             self.layout.close()
-            self._atlas.close()
+            self.atlas.close()
             raise
         self.on_msg(self._heard)
         self.observe(self._look, [*self._choices()])
         self._open = True
-        self._filler = Filler(self._atlas, self._deliver, self._progressed)
+        self._filler = Filler(self.atlas, self._deliver, self._progressed)
         for key in self._sent:
             self._filler.delivered(key)
         self._look_at()
@@ -189,7 +189,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _offered(self) -> dict[str, Any]:
         """The atlas's offer, the differences to a user's own methods, and the colour tables."""
-        offer = dict(self._atlas.offer)
+        offer = dict(self.atlas.offer)
         offer["methods"] = {
             name: [
                 *methods,
@@ -239,7 +239,7 @@ class Explorer(anywidget.AnyWidget):
 
     def _fetch(self, key: str) -> Part:
         """A part of the atlas, and a note that the page gets it with its first state."""
-        part = self._atlas.part(key)
+        part = self.atlas.part(key)
         if key not in self._sent:
             self._sent.append(key)
         return part
@@ -251,7 +251,7 @@ class Explorer(anywidget.AnyWidget):
         state = super().get_state(key, drop_defaults)
         if key is None:
             with self._sending:
-                parts = [self._atlas.have(name) for name in self._sent]
+                parts = [self.atlas.have(name) for name in self._sent]
             state |= {f"part_{k}": part.pack() for k, part in enumerate(parts) if part is not None}
             state["sent"] = len(parts)
         return state
@@ -294,7 +294,7 @@ class Explorer(anywidget.AnyWidget):
     def _answer(self, content: dict[str, Any], buffers: list[Any]) -> None:
         for key in content.get("want", []):
             try:
-                part = self._atlas.part(str(key))
+                part = self.atlas.part(str(key))
             except Exception as error:
                 part = Part(str(key), {"key": str(key), "error": _sentence(error)})
             self._deliver(part)
@@ -312,12 +312,12 @@ class Explorer(anywidget.AnyWidget):
         m, i = int(content["model"]), int(content["image"])
         if not (0 <= m < len(self.offer["models"]) and 0 <= i < self.offer["images"]):
             raise ValueError("There is no such model or picture.")
-        height, width = self._atlas.part(f"picture/{i}").header["size"]
+        height, width = self.atlas.part(f"picture/{i}").header["size"]
         data = np.frombuffer(buffers[0] if buffers else b"", np.uint8)
         if data.size != height * width * 3:
             raise ValueError(f"The painted picture must hold {height} × {width} RGB pixels.")
         picture, shown = data.reshape(height, width, 3), content.get("shown", [])
-        return self._atlas.ask(m, i, picture, [str(key) for key in shown])
+        return self.atlas.ask(m, i, picture, [str(key) for key in shown])
 
     # -- choices ----------------------------------------------------------------------------------
 
@@ -386,7 +386,7 @@ class Explorer(anywidget.AnyWidget):
                     self.target = 0
             if offer["few"][name]:
                 return
-            scores = self._atlas.part(f"scores/{self._m}/{self.image_index}").header
+            scores = self.atlas.part(f"scores/{self._m}/{self.image_index}").header
             if self.target in [*scores["classes"], *self.extras]:
                 return
             if change.name == "target":
@@ -420,12 +420,12 @@ class Explorer(anywidget.AnyWidget):
             title: the page's; None names the models.
         """
         title = title or f"What {' and '.join(self.offer['models'])} looks at"
-        return export.write_html(path, self, self._atlas, title)
+        return export.write_html(path, self, self.atlas, title)
 
     def to_png(self, path: str | Path) -> Path:
         """Write the present picture, with its scale and its caption."""
         path = Path(path)
-        path.write_bytes(self._still().png)
+        path.write_bytes(self.still().png)
         return path
 
     def code(self) -> str:
@@ -439,17 +439,17 @@ class Explorer(anywidget.AnyWidget):
         with self._sending:
             self._open = False
         self._filler.close()
-        self._atlas.close()
+        self.atlas.close()
         self.unobserve_all()
         self.layout.close()
         super().close()
 
-    def _still(self) -> export.Still:
-        """The present picture without a browser."""
+    def still(self) -> export.Still:
+        """The present picture without a browser: its PNG and its caption."""
         which = Which(self._m, self.image_index, self.target, self.layer, self.method, self.signed)
         look = Look(self.colormap, self.alpha, self.opacity, self.threshold)
         return export.still(
-            self._atlas,
+            self.atlas,
             which,
             look,
             scale=self.scale,
@@ -469,7 +469,7 @@ class Explorer(anywidget.AnyWidget):
         display({"text/plain": "", "text/html": self._repr_html_()}, raw=True)
 
     def _repr_html_(self) -> str:
-        still = self._still()
+        still = self.still()
         data = base64.b64encode(still.png).decode()
         return (
             f'<figure class="cw-still" style="margin: 0"><img alt="{html.escape(still.caption)}" '

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from nets import Gap, seeded
 from PIL import Image
 from torch import nn
 
@@ -24,15 +25,8 @@ PIXELS = """selector => {
 AXE = "() => axe.run(document.querySelector('.cw-explorer')).then(found => found.violations)"
 
 
-def gap(classes: int, seed: int = 1) -> nn.Sequential:
-    torch.manual_seed(seed)
-    return nn.Sequential(
-        nn.Sequential(nn.Conv2d(3, 6, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)),
-        nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.ReLU()),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(8, classes),
-    )
+def gap(classes: int, seed: int = 1) -> nn.Module:
+    return seeded(lambda: Gap(classes), seed)
 
 
 @pytest.fixture
@@ -89,11 +83,11 @@ def expected(explorer, **changes) -> np.ndarray:
     names = ("layer", "method", "signed")
     which = Which(m, state["image_index"], state["target"], *(state[name] for name in names))
     top = display.limit(
-        explorer._atlas.part, which, state["scale"], offer["layers"][state["model_name"]]
+        explorer.atlas.part, which, state["scale"], offer["layers"][state["model_name"]]
     )
     look = Look(state["colormap"], state["alpha"], state["opacity"], state["threshold"])
-    picture = explorer._atlas.part(f"picture/{which.i}").raw()[0]
-    return display.painted(picture, display.field(explorer._atlas.part, which), top, look)
+    picture = explorer.atlas.part(f"picture/{which.i}").raw()[0]
+    return display.painted(picture, display.field(explorer.atlas.part, which), top, look)
 
 
 def same(page, explorer) -> None:
@@ -123,11 +117,11 @@ def test_the_page_shows_the_pixels_and_the_words_of_python_in_every_mode(page, o
             page.get_by_label(name, exact=True).check()
             setattr(explorer, trait, value)
             same(page, explorer)
-            assert caption(page) == explorer._still().caption
+            assert caption(page) == explorer.still().caption
         page.get_by_label("both signs").check()
         explorer.signed = True
         same(page, explorer)
-        assert caption(page) == explorer._still().caption
+        assert caption(page) == explorer.still().caption
         page.get_by_label("both signs").uncheck()
         explorer.signed = False
     slider = page.get_by_role("slider", name="threshold")
@@ -135,7 +129,7 @@ def test_the_page_shows_the_pixels_and_the_words_of_python_in_every_mode(page, o
     slider.press("ArrowRight")
     explorer.threshold = 0.1
     same(page, explorer)
-    assert caption(page) == explorer._still().caption
+    assert caption(page) == explorer.still().caption
     assert "box IoU" in caption(page)
     assert [url.split(":")[0] for url in requests] == ["file"]
 
@@ -149,12 +143,12 @@ def test_every_slider_answers_the_keyboard_and_says_its_value_in_words(page, ope
         settled(page)
         return slider.get_attribute("aria-valuetext")
 
-    assert press("layer", "ArrowLeft") == "0"
+    assert press("layer", "ArrowLeft") == "blocks.0"
     assert press("alpha", "ArrowRight") == "55 %"
     assert press("image", "ArrowRight") == "2 of 3"
     assert press("class", "Home") == "a"
     assert press("model", "End") == "two"
-    explorer.layer, explorer.image_index, explorer.alpha, explorer.target = "0", 1, 0.55, 0
+    explorer.layer, explorer.image_index, explorer.alpha, explorer.target = "blocks.0", 1, 0.55, 0
     explorer.model_name = "two"
     same(page, explorer)
 
@@ -177,7 +171,7 @@ def test_a_bar_chooses_its_class_and_says_the_model_s_score(page, opened, explor
         explorer.target = c
         same(page, explorer)
         assert bar.get_attribute("aria-pressed") == "true"
-        assert caption(page).startswith(f"one · Grad-CAM · 1 · {name} · logit ")
+        assert caption(page).startswith(f"one · Grad-CAM · blocks.1 · {name} · logit ")
         assert page.get_by_role("img").first.get_attribute("aria-label") == caption(page)
     best = page.get_by_role("button", name="network’s answer", exact=True)
     if int(scores.argmax()) != 3:
@@ -189,7 +183,7 @@ def test_a_bar_chooses_its_class_and_says_the_model_s_score(page, opened, explor
 def test_the_pointer_a_tap_and_the_keyboard_read_values(page, opened, explorer):
     opened(explorer)
     heat = display.field(
-        explorer._atlas.part, Which(0, 0, explorer.target, explorer.layer, "Grad-CAM")
+        explorer.atlas.part, Which(0, 0, explorer.target, explorer.layer, "Grad-CAM")
     ).values
     box = page.locator(".cw-canvas").first.bounding_box()
     place = box["x"] + 4.5 * box["width"] / 28, box["y"] + 3.5 * box["height"] / 20
@@ -216,7 +210,7 @@ def test_the_pointer_a_tap_and_the_keyboard_read_values(page, opened, explorer):
 def test_a_rectangle_says_its_share_of_the_heat(page, opened, explorer):
     opened(explorer)
     heat = display.field(
-        explorer._atlas.part, Which(0, 0, explorer.target, explorer.layer, "Grad-CAM")
+        explorer.atlas.part, Which(0, 0, explorer.target, explorer.layer, "Grad-CAM")
     ).values.astype(float)
     box = page.locator(".cw-canvas").first.bounding_box()
     unit = box["width"] / 28
@@ -235,8 +229,8 @@ def test_overview_shows_layers_by_classes_and_goes_there(page, opened, explorer)
     cells = page.locator(".cw-cell")
     assert cells.count() == 8
     assert page.locator('.cw-cell[aria-current="true"]').count() == 1
-    page.get_by_role("button", name="0, c", exact=True).click()
-    explorer.layer, explorer.target = "0", 2
+    page.get_by_role("button", name="blocks.0, c", exact=True).click()
+    explorer.layer, explorer.target = "blocks.0", 2
     same(page, explorer)
     assert page.locator(".cw-overview").is_hidden()
 
@@ -249,7 +243,7 @@ def test_compare_shows_two_settings_side_by_side_and_under_a_wipe(page, opened, 
     lines = caption(page).split("\n")
     assert [line.split(" · ")[0] for line in lines] == ["one", "two"]
     page.get_by_role("slider", name="second layer").press("ArrowLeft")
-    second = expected(explorer, model_name="two", layer="0")
+    second = expected(explorer, model_name="two", layer="blocks.0")
     assert np.abs(canvas(page, 1).astype(int) - second).max() <= 1
     page.get_by_role("radio", name="wipe").check()
     shown = canvas(page).astype(int)
@@ -259,13 +253,13 @@ def test_compare_shows_two_settings_side_by_side_and_under_a_wipe(page, opened, 
 
 def test_with_many_classes_each_image_has_its_own(page, opened, pictures):
     model = gap(40)
-    nn.init.normal_(model[-1].weight)
+    nn.init.normal_(model.classifier.weight)
     pictures[2] = [255, 0, 0]
     explorer = cw.Explorer(model, pictures)
     opened(explorer)
 
     def names(i: int) -> list[str]:
-        return [f"class {c}" for c in explorer._atlas.part(f"scores/0/{i}").header["classes"]]
+        return [f"class {c}" for c in explorer.atlas.part(f"scores/0/{i}").header["classes"]]
 
     assert page.locator(".cw-name").all_inner_texts() == names(0)
     page.get_by_role("slider", name="image").press("End")
@@ -312,15 +306,15 @@ def test_what_goes_wrong_is_said_in_the_page(page, opened, pictures):
 
 def test_the_note_and_the_score_s_own_name_are_said(page, opened, pictures):
     model = gap(1)
-    model[0][1], model[1][1] = nn.SiLU(), nn.SiLU()
+    model.blocks[0][2], model.blocks[1][2] = nn.SiLU(), nn.SiLU()
     explorer = cw.Explorer(model, pictures, activation="none")
     opened(explorer)
     assert "silu" in page.locator(".cw-note").inner_text()
-    name = explorer.offer["scoreName"]["Sequential"]
+    name = explorer.offer["scoreName"]["Gap"]
     assert name == "output"
     assert f"· {name} " in caption(page)
     assert "logit" not in caption(page)
-    assert caption(page) == explorer._still().caption
+    assert caption(page) == explorer.still().caption
     explorer.close()
 
 

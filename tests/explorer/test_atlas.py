@@ -8,7 +8,7 @@ import threading
 import numpy as np
 import pytest
 import torch
-from nets import IMAGE, gap_net, seeded, worked_gap_net
+from nets import IMAGE, Gap, gap_net, seeded, worked_gap_net
 from PIL import Image
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -30,16 +30,8 @@ def block(inputs: int, outputs: int, pool: bool = True) -> nn.Sequential:
     return nn.Sequential(*layers, *[nn.MaxPool2d(2)] * pool)
 
 
-class Gap(nn.Module):
-    """Blocks, pooling, one linear layer: CAM suits it."""
-
-    def __init__(self, classes: int = 3):
-        super().__init__()
-        self.blocks = nn.Sequential(block(3, 6), block(6, 8), block(8, 8, pool=False))
-        self.classifier = nn.Linear(8, classes)
-
-    def forward(self, images):
-        return self.classifier(self.blocks(images).mean(dim=(2, 3)))
+def deep(classes: int = 3) -> Gap:
+    return Gap(classes, blocks=3)
 
 
 class Functional(nn.Module):
@@ -83,11 +75,11 @@ def tensor(i: int, count: int = 2) -> Tensor:
 # -- numbers ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("make", [Gap, Functional, Count])
+@pytest.mark.parametrize("make", [deep, Functional, Count])
 def test_every_map_is_the_one_that_maps_computes(make) -> None:
     model = seeded(make)
     every = ["Grad-CAM", "HiResCAM", "LayerCAM", "Grad-CAM++", "Eigen-CAM", "guided backprop"]
-    atlas = of(model, methods=[*every, *(["CAM"] if make is Gap else [])])
+    atlas = of(model, methods=[*every, *(["CAM"] if make is deep else [])])
     for i in range(2):
         x = tensor(i)
         for c in range(atlas.offer["classes"]["net"]):
@@ -104,7 +96,7 @@ def test_every_map_is_the_one_that_maps_computes(make) -> None:
                 assert [m["layer"] for m in part.header["maps"]] == atlas.offer["layers"]["net"]
                 for layer, heat in zip(atlas.offer["layers"]["net"], part.raw(), strict=True):
                     close(heat, function(layer)[0])
-            if make is Gap:
+            if make is deep:
                 part = atlas.part(f"maps/0/{i}/{c}/CAM")
                 assert [m["layer"] for m in part.header["maps"]] == [None]
                 close(part.raw()[0], cw.cam(model, x, c)[0])
@@ -137,7 +129,7 @@ def test_worked_values() -> None:
 
 
 def test_guided_grad_cam_is_a_product_of_two_parts_to_a_hundredth_of_a_percent() -> None:
-    model = seeded(Gap)
+    model = seeded(deep)
     atlas = of(model)
     for k, layer in enumerate(atlas.offer["layers"]["net"]):
         expected = cw.guided_grad_cam(model, tensor(0), layer, 0)[0]
@@ -198,7 +190,7 @@ def unpacked(data: bytes) -> tuple[dict, memoryview]:
 def test_the_packed_picture_reads_back() -> None:
     mask = pictures()[0, ..., 0] > 128
     inputs = prepare(pictures(), masks=[mask, None], labels=[2, None])
-    atlas = Atlas({"net": Gap()}, inputs)
+    atlas = Atlas({"net": deep()}, inputs)
     header, body = unpacked(atlas.part("picture/0").pack())
     assert header == {
         "key": "picture/0",
@@ -213,7 +205,7 @@ def test_the_packed_picture_reads_back() -> None:
 
 
 def test_the_packed_maps_read_back() -> None:
-    part = of(Gap()).part("maps/0/1/2/Grad-CAM")
+    part = of(deep()).part("maps/0/1/2/Grad-CAM")
     header, body = unpacked(part.pack())
     assert header["key"] == "maps/0/1/2/Grad-CAM"
     place = 0
@@ -226,7 +218,7 @@ def test_the_packed_maps_read_back() -> None:
 
 
 def test_the_packed_guided_backpropagation_reads_back() -> None:
-    part = of(Gap()).part("guided/0/0/1")
+    part = of(deep()).part("guided/0/0/1")
     header, body = unpacked(part.pack())
     steps = np.frombuffer(body, "<i2").reshape(header["shape"])
     assert np.array_equal(steps * header["unit"], part.raw()[0])
@@ -254,7 +246,7 @@ def test_a_blank_map_is_blank() -> None:
 
 
 def test_the_offer() -> None:
-    offer = of(Gap(), class_names=["ring", "$x$ 😀", "环"]).offer
+    offer = of(deep(), class_names=["ring", "$x$ 😀", "环"]).offer
     assert json.loads(json.dumps(offer)) == {
         "models": ["net"],
         "images": 2,
@@ -271,7 +263,7 @@ def test_the_offer() -> None:
 
 
 def test_of_many_classes_the_highest_ten_are_offered_and_any_other_can_be_had() -> None:
-    model = seeded(lambda: Gap(50))
+    model = seeded(lambda: deep(50))
     atlas = of(model)
     for i in range(2):
         header = atlas.part(f"scores/0/{i}").header
@@ -291,7 +283,7 @@ def test_cam_is_offered_where_the_head_suits_it() -> None:
     assert "CAM" not in of(Functional()).offer["methods"]["net"]
     with pytest.raises(ValueError, match=r"has: Linear → Linear.*Use grad_cam"):
         of(Functional(), methods=["CAM"])
-    early = of(Gap(), layers=["blocks.0"])
+    early = of(deep(), layers=["blocks.0"])
     assert "CAM" in early.offer["methods"]["net"]
     assert early.offer["layers"]["net"] == ["blocks.0"]
     assert [m["layer"] for m in early.part("maps/0/0/0/Grad-CAM").header["maps"]] == ["blocks.0"]
@@ -314,13 +306,13 @@ def test_where_some_activations_are_no_relus_the_note_says_so() -> None:
 
 
 def test_layers_by_name_or_module_in_any_order() -> None:
-    model = Gap()
+    model = deep()
     atlas = of(model, layers=[model.blocks[2], "blocks.0.0"])
     assert atlas.offer["layers"] == {"net": ["blocks.0.0", "blocks.2"]}
 
 
 def test_several_models_share_the_pictures_and_have_their_own_layers_and_names() -> None:
-    a, b = seeded(Gap), seeded(lambda: Gap(2), seed=5)
+    a, b = seeded(deep), seeded(lambda: deep(2), seed=5)
     atlas = Atlas(
         {"a": a, "b": b},
         prepare(pictures()),
@@ -337,7 +329,7 @@ def test_several_models_share_the_pictures_and_have_their_own_layers_and_names()
 def test_labels_by_number_or_name() -> None:
     def truth(labels, **keywords) -> list:
         inputs = prepare(pictures(), labels=labels)
-        return Atlas({"net": Gap()}, inputs, **keywords).offer["labels"]
+        return Atlas({"net": deep()}, inputs, **keywords).offer["labels"]
 
     assert truth([2, 0]) == [2, 0]
     assert truth(["y", None], class_names=["x", "y", "z"]) == [1, None]
@@ -356,22 +348,22 @@ def test_class_names_of_a_data_set_are_taken_if_they_are_as_many() -> None:
         inputs.class_names = [f"c{k}" for k in range(count)]
         return Atlas({"net": model}, inputs, **keywords).offer["names"]["net"]
 
-    assert names(3, Gap()) == ["c0", "c1", "c2"]
-    assert names(4, Gap()) == ["class 0", "class 1", "class 2"]
-    assert names(2, Gap(1)) == ["c0", "c1"]
+    assert names(3, deep()) == ["c0", "c1", "c2"]
+    assert names(4, deep()) == ["class 0", "class 1", "class 2"]
+    assert names(2, deep(1)) == ["c0", "c1"]
     assert names(3, Count()) == ["output"]
-    assert names(3, Gap(), class_names=["x", "y", "z"]) == ["x", "y", "z"]
+    assert names(3, deep(), class_names=["x", "y", "z"]) == ["x", "y", "z"]
 
 
 def test_of_several_models_the_one_at_fault_is_named() -> None:
     with pytest.raises(ValueError, match=r"Model 'b': .*'blocks.9'"):
         Atlas(
-            {"a": Gap(), "b": Gap()},
+            {"a": deep(), "b": deep()},
             prepare(pictures()),
             layers={"a": ["blocks.0"], "b": ["blocks.9"]},
         )
     with pytest.raises(ValueError, match=r"^(?!Image 0).*'blocks.9'"):
-        of(Gap(), layers=["blocks.9"])
+        of(deep(), layers=["blocks.9"])
 
 
 def test_a_gray_file_suits_a_gray_model(tmp_path) -> None:
@@ -389,7 +381,7 @@ def test_a_gray_file_suits_a_gray_model(tmp_path) -> None:
 
 
 def test_a_method_of_one_s_own_is_shown_like_any_other() -> None:
-    model = seeded(lambda: nn.Sequential(Gap(), nn.Softmax(1)))
+    model = seeded(lambda: nn.Sequential(deep(), nn.Softmax(1)))
     asked = []
 
     def mine(net, image, layer, c):
@@ -424,7 +416,7 @@ def test_a_method_of_one_s_own_cannot_harm_the_model() -> None:
         net.train()(image.mul_(0))
         return torch.ones(1, 4, 4)
 
-    atlas = of(seeded(Gap), methods={"careless": careless})
+    atlas = of(seeded(deep), methods={"careless": careless})
     before = atlas.part("maps/0/1/1/Grad-CAM").raw()
     atlas.part("maps/0/1/1/careless")
     atlas._parts.clear()
@@ -444,7 +436,7 @@ def test_a_method_of_one_s_own_cannot_harm_the_model() -> None:
     ],
 )
 def test_what_goes_wrong_in_it_is_said_in_its_part(method, says: str) -> None:
-    part = of(Gap(), methods={"mine": method}).part("maps/0/0/1/mine")
+    part = of(deep(), methods={"mine": method}).part("maps/0/0/1/mine")
     assert part.arrays == ()
     with pytest.raises(AssertionError, match=says):
         raise AssertionError(part.error)
@@ -452,9 +444,9 @@ def test_what_goes_wrong_in_it_is_said_in_its_part(method, says: str) -> None:
 
 def test_own_methods_that_are_none() -> None:
     with pytest.raises(TypeError, match="'mine' is str"):
-        of(Gap(), methods={"mine": "Grad-CAM"})
+        of(deep(), methods={"mine": "Grad-CAM"})
     with pytest.raises(TypeError, match="'CAM' is a built-in one"):
-        of(Gap(), methods={"CAM": lambda *_: None})
+        of(deep(), methods={"CAM": lambda *_: None})
 
 
 # -- what it costs ----------------------------------------------------------------------------
@@ -479,7 +471,7 @@ def test_the_first_picture_costs_two_forward_passes_and_one_backward_pass(monkey
     monkeypatch.setattr(
         torch.autograd, "grad", lambda *a, **k: backward.append(1) or gradients(*a, **k)
     )
-    atlas = of(Counted(Gap(1000), passes), count=20)
+    atlas = of(Counted(deep(1000), passes), count=20)
     scores = atlas.part("scores/0/0").header
     best = scores["classes"][0]
     assert [p.key for p in map(atlas.part, ("picture/0", f"maps/0/0/{best}/Grad-CAM"))]
@@ -494,7 +486,7 @@ def test_the_first_picture_costs_two_forward_passes_and_one_backward_pass(monkey
 
 def test_what_is_kept_is_bounded_and_what_went_comes_again(monkeypatch) -> None:
     monkeypatch.setattr(atlas_module, "KEPT_BYTES", 12_000)
-    atlas = of(seeded(Gap), count=8)
+    atlas = of(seeded(deep), count=8)
     first = atlas.part("maps/0/0/1/Grad-CAM").raw()
     for i in range(8):
         atlas.part(f"maps/0/{i}/1/Grad-CAM")
@@ -507,7 +499,7 @@ def test_what_is_kept_is_bounded_and_what_went_comes_again(monkeypatch) -> None:
 
 
 def test_many_threads_get_the_same_numbers() -> None:
-    model = seeded(Gap)
+    model = seeded(deep)
     atlas, alone = of(model, count=4), of(model, count=4)
     keys = [f"maps/0/{i}/{c}/Grad-CAM" for i in range(4) for c in range(3)]
     found: list[Part] = []
@@ -525,7 +517,7 @@ def test_many_threads_get_the_same_numbers() -> None:
 
 
 def test_after_close_there_is_a_sentence() -> None:
-    atlas = of(Gap())
+    atlas = of(deep())
     atlas.close()
     with pytest.raises(ValueError, match="closed: build it again"):
         atlas.part("scores/0/1")
@@ -535,7 +527,7 @@ def test_after_close_there_is_a_sentence() -> None:
 
 
 def test_what_is_looked_at_comes_first_and_everything_comes() -> None:
-    atlas = Atlas({"a": Gap(), "b": Gap()}, prepare(pictures(3)))
+    atlas = Atlas({"a": deep(), "b": deep()}, prepare(pictures(3)))
     atlas.part("scores/1/2")
     keys = []
     for key in atlas.wanted(1, 2, 0, "blocks.1", "guided Grad-CAM"):
@@ -567,7 +559,7 @@ def test_what_is_looked_at_comes_first_and_everything_comes() -> None:
 
 
 def test_the_maps_of_the_highest_classes_come_first() -> None:
-    atlas = of(seeded(lambda: Gap(50)))
+    atlas = of(seeded(lambda: deep(50)))
     classes = atlas.part("scores/0/0").header["classes"]
     keys = [k for k in atlas.wanted(0, 0, classes[3], None, "Grad-CAM") if "/0/0/" in k]
     grad_cams = list(dict.fromkeys(k for k in keys if k.endswith("Grad-CAM")))
@@ -579,7 +571,7 @@ def test_the_maps_of_the_highest_classes_come_first() -> None:
 
 
 def test_a_painted_picture_is_answered_as_if_it_had_been_given() -> None:
-    model = seeded(Gap)
+    model = seeded(deep)
     atlas = of(model)
     painted = pictures()[1].copy()
     painted[3:9, 2:8] = 128
@@ -599,7 +591,7 @@ def test_a_painted_picture_is_answered_as_if_it_had_been_given() -> None:
 
 
 def test_a_painted_picture_is_asked_about_the_classes_offered_for_the_first() -> None:
-    atlas = of(seeded(lambda: Gap(50)))
+    atlas = of(seeded(lambda: deep(50)))
     classes = atlas.part("scores/0/0").header["classes"]
     asked = atlas.ask(0, 0, np.zeros((12, 16, 3), np.uint8))
     assert asked[0].header["classes"] == classes
@@ -611,7 +603,7 @@ def test_what_is_shown_of_a_painted_picture_may_be_guided_or_a_method_of_the_use
     def stain(model: nn.Module, image: Tensor, layer: str, target: int) -> Tensor:
         return (target + 1) * image[0, 2]
 
-    model, painted = seeded(Gap), 255 - pictures()[1]
+    model, painted = seeded(deep), 255 - pictures()[1]
     methods = {"stain": stain}
     atlas = Atlas({"net": model}, prepare(pictures()), methods=methods)
     fresh = Atlas({"net": model}, prepare(painted), methods=methods)
@@ -637,7 +629,7 @@ class Breaks(nn.Module):
 
     def __init__(self, how: str) -> None:
         super().__init__()
-        self.model, self.how = Gap(), how
+        self.model, self.how = deep(), how
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.model(x)
@@ -662,7 +654,7 @@ def test_what_goes_wrong_with_one_picture_names_it_and_the_rest_goes_on(how, say
 
 
 def nan_model() -> nn.Module:
-    model = Gap()
+    model = deep()
     nn.init.constant_(model.classifier.weight, torch.nan)
     return model
 
@@ -675,13 +667,13 @@ class Dictionary(nn.Module):
 @pytest.mark.parametrize(
     ("model", "keywords", "error", "says"),
     [
-        (Gap(), {"class_names": ["a"]}, ValueError, "3 names"),
-        (Gap(), {"layers": ["conv9"]}, ValueError, "'conv9'"),
-        (Gap(), {"layers": []}, ValueError, "layers is empty"),
-        (Gap(), {"methods": ["gradcam"]}, ValueError, "'Grad-CAM'"),
-        (Gap(), {"methods": []}, ValueError, "it is empty"),
+        (deep(), {"class_names": ["a"]}, ValueError, "3 names"),
+        (deep(), {"layers": ["conv9"]}, ValueError, "'conv9'"),
+        (deep(), {"layers": []}, ValueError, "layers is empty"),
+        (deep(), {"methods": ["gradcam"]}, ValueError, "'Grad-CAM'"),
+        (deep(), {"methods": []}, ValueError, "it is empty"),
         ("model", {}, TypeError, "torch.nn.Module"),
-        (Gap().to("meta"), {}, ValueError, "meta device: load their numbers"),
+        (deep().to("meta"), {}, ValueError, "meta device: load their numbers"),
         (nan_model(), {}, ValueError, "NaN"),
         (Dictionary(), {}, ValueError, "class Logits"),
         (nn.Conv2d(3, 2, 3), {}, ValueError, "class Logits"),

@@ -18,6 +18,7 @@ import pytest
 import torch
 import traitlets
 from ipywidgets.widgets.widget import _instances
+from nets import Gap, gap_head
 from PIL import Image
 from torch import nn
 
@@ -25,21 +26,6 @@ import camwidgets as cw
 from camwidgets.explorer import export
 from camwidgets.explorer.display import Which
 from camwidgets.explorer.widget import Refused
-
-
-class Gap(nn.Module):
-    """Two blocks, global average pooling, one linear layer."""
-
-    def __init__(self, classes: int = 3, channels: int = 3, activation: type = nn.ReLU):
-        super().__init__()
-        self.blocks = nn.Sequential(
-            nn.Sequential(nn.Conv2d(channels, 6, 3, padding=1), activation(), nn.MaxPool2d(2)),
-            nn.Sequential(nn.Conv2d(6, 8, 3, padding=1), nn.BatchNorm2d(8), activation()),
-        )
-        self.classifier = nn.Linear(8, classes)
-
-    def forward(self, images):
-        return self.classifier(self.blocks(images).mean(dim=(2, 3)))
 
 
 def pictures(count: int = 2, height: int = 12, width: int = 16, channels: int = 3) -> np.ndarray:
@@ -66,16 +52,14 @@ def explorer():
 
 @pytest.fixture
 def two():
-    models = {"A": Gap(), "B": Gap(2)}
-    models["B"].other = models["B"].blocks  # layers of the same names
-    made = cw.Explorer({"A": Gap(), "B": nn.Sequential(*small(2))}, pictures())
+    made = cw.Explorer({"A": Gap(), "B": small()}, pictures())
     yield made
     made.close()
 
 
-def small(classes: int) -> list[nn.Module]:
+def small() -> nn.Module:
     conv = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU())
-    return [conv, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, classes)]
+    return nn.Sequential(conv, *gap_head(4, 2))
 
 
 def filled(explorer, seconds: float = 60) -> None:
@@ -295,7 +279,7 @@ def test_of_many_classes_each_image_offers_its_own_top_ten():
     explorer = cw.Explorer(model, images)
     with torch.no_grad():
         order = model.eval()(tensor(images)).argsort(dim=1, descending=True).tolist()
-    assert explorer._atlas.part("scores/0/0").header["classes"] == order[0][:10]
+    assert explorer.atlas.part("scores/0/0").header["classes"] == order[0][:10]
     assert explorer.target == order[0][0]
     only_first = next(c for c in order[0][:10] if c not in order[1][:10])
     explorer.target = only_first
@@ -317,14 +301,14 @@ def test_any_other_class_is_computed_when_it_is_asked_for():
     (found,) = [
         raw
         for entry, raw in zip(
-            explorer._atlas.part(f"maps/0/0/{other}/Grad-CAM").header["maps"],
-            explorer._atlas.part(f"maps/0/0/{other}/Grad-CAM").raw(),
+            explorer.atlas.part(f"maps/0/0/{other}/Grad-CAM").header["maps"],
+            explorer.atlas.part(f"maps/0/0/{other}/Grad-CAM").raw(),
             strict=True,
         )
         if entry["layer"] == "blocks.1"
     ]
     np.testing.assert_allclose(np.maximum(found, 0), expected, atol=1e-4 * np.abs(found).max())
-    assert f"class {other}" in explorer._still().caption
+    assert f"class {other}" in explorer.still().caption
     explorer.image_index = 1
     assert explorer.target == other
     explorer.close()
@@ -335,12 +319,12 @@ def test_any_other_class_is_computed_when_it_is_asked_for():
 
 def test_in_the_end_everything_offered_has_been_sent_once(explorer):
     filled(explorer)
-    wanted = set(explorer._atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"))
+    wanted = set(explorer.atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"))
     assert wanted <= set(explorer._sent)
     assert len(set(explorer._sent)) == len(explorer._sent)
     state = explorer.get_state()
     for k, key in enumerate(explorer._sent):
-        assert state[f"part_{k}"] == explorer._atlas.part(key).pack()
+        assert state[f"part_{k}"] == explorer.atlas.part(key).pack()
     assert state["sent"] == len(explorer._sent)
 
 
@@ -359,7 +343,7 @@ def test_the_note_and_the_score_s_name_reach_the_page():
     explorer.close()
     probabilities = cw.Explorer(nn.Sequential(Gap(), nn.Softmax(1)), pictures())
     assert set(probabilities.offer["activation"].values()) == {"softmax"}
-    assert "logit" in probabilities._still().caption
+    assert "logit" in probabilities.still().caption
     probabilities.close()
 
 
@@ -383,7 +367,7 @@ def test_a_painted_picture_is_answered_with_scores_and_maps(explorer, sent):
     length = int.from_bytes(buffers[0][:4], "little")
     header = json.loads(buffers[0][4 : 4 + length])
     with torch.no_grad():
-        expected = explorer._atlas._sitters[0].private.model(tensor(picture[None]))[0]
+        expected = explorer.atlas._sitters[0].private.model(tensor(picture[None]))[0]
     assert header["key"] == "asked/scores/0/0"
     np.testing.assert_allclose(header["scores"], expected.numpy(), atol=1e-5)
 
@@ -410,7 +394,7 @@ def test_a_broken_upload_is_answered_in_a_sentence(explorer, sent, content, buff
 def test_nonsense_from_the_page_is_harmless(explorer, content):
     explorer._handle_custom_msg(content, [])
     explorer.target = 1
-    assert explorer._still().png
+    assert explorer.still().png
 
 
 def test_a_part_that_was_let_go_can_be_had_again(explorer, sent):
@@ -421,7 +405,7 @@ def test_a_part_that_was_let_go_can_be_had_again(explorer, sent):
     while not any(buffers for _, buffers in list(sent)):
         assert time.monotonic() < end
         time.sleep(0.01)
-    assert explorer._atlas.part("scores/0/1").pack() in [b for _, buffers in sent for b in buffers]
+    assert explorer.atlas.part("scores/0/1").pack() in [b for _, buffers in sent for b in buffers]
 
 
 # -- an own method --------------------------------------------------------------------------------
@@ -434,7 +418,7 @@ def test_an_own_method_stands_beside_the_reference_with_its_difference():
     explorer = cw.Explorer(Gap(), pictures(), methods={"mine": mine})
     assert explorer.offer["methods"]["Gap"][-2:] == ["mine", "mine − Grad-CAM"]
     explorer.method = "mine − Grad-CAM"
-    caption = explorer._still().caption
+    caption = explorer.still().caption
     assert "largest difference" in caption
     assert float(caption.rpartition("difference ")[2]) < 1e-4
     explorer.close()
@@ -449,7 +433,7 @@ def test_an_exception_in_an_own_method_is_said_in_words():
     with pytest.raises(ValueError, match=r"mine at blocks\.0: IndexError"):
         explorer.to_png("never.png")
     explorer.method = "Grad-CAM"
-    assert explorer._still().png
+    assert explorer.still().png
     explorer.close()
 
 
@@ -476,7 +460,7 @@ def test_close_leaves_no_explorer_and_no_widget():
     explorer = cw.Explorer(Gap(50), pictures())
     assert len(set(_instances) - before) <= 3
     gone = weakref.ref(explorer)
-    copied = weakref.ref(explorer._atlas._sitters[0].private)
+    copied = weakref.ref(explorer.atlas._sitters[0].private)
     explorer.close()
     explorer.close()
     assert set(_instances) == before
@@ -501,7 +485,7 @@ def test_a_hundred_re_runs_without_closing_stay_small():
     before, threads = set(_instances), threading.active_count()
     made = [cw.Explorer(model, images) for _ in range(100)]
     assert len(set(_instances) - before) <= 300
-    assert len({id(each._atlas._sitters[0].private) for each in made}) == 1
+    assert len({id(each.atlas._sitters[0].private) for each in made}) == 1
     assert threading.active_count() <= threads + 1
     for each in made:
         each.close()
@@ -533,7 +517,7 @@ def test_a_notebook_gets_the_widget_and_a_picture_for_when_it_is_dead(explorer, 
     assert set(widget) == {"text/plain", "application/vnd.jupyter.widget-view+json"}
     assert widget["text/plain"] == repr(explorer)
     assert 'class="cw-still"' in still["text/html"]
-    assert f'alt="{explorer._still().caption}"' in still["text/html"]
+    assert f'alt="{explorer.still().caption}"' in still["text/html"]
     png = base64.b64decode(still["text/html"].partition("base64,")[2].partition('"')[0])
     assert Image.open(io.BytesIO(png)).size[0] > 400
 
@@ -591,7 +575,7 @@ def test_the_caption_says_what_the_model_says():
     share = heat[torch.from_numpy(masks[0])].sum() / heat.sum()
     with torch.no_grad():
         scores = model.eval()(tensor(images[:1]))[0]
-    words = explorer._still().caption.split(" · ")
+    words = explorer.still().caption.split(" · ")
     assert words[:3] == ["Grad-CAM", "blocks.1", ["ring", "disc", "cross"][scores.argmax()]]
     assert words[3] == f"logit {float(scores.max()):.3g}"
     assert words[4].startswith("hottest ")
@@ -615,7 +599,7 @@ def test_the_code_gives_the_present_picture(tmp_path):
     explorer.image_index, explorer.target, explorer.method = 1, 2, "guided Grad-CAM"
     explorer.alpha, explorer.signed, explorer.threshold = 0.35, True, 0.1
     again = eval(explorer.code(), names)
-    assert again._still() == explorer._still()
+    assert again.still() == explorer.still()
     assert again.state() == explorer.state()
     again.close()
     explorer.close()
@@ -628,7 +612,7 @@ def test_the_code_of_any_state_gives_its_picture_and_nothing_in_it_is_idle():
     def mine(model, image, layer, target):
         return cw.grad_cam(model, image, layer, target) - 0.1
 
-    names = {"models": {"A": Gap(), "B": nn.Sequential(*small(2))}, "images": pictures(), "cw": cw}
+    names = {"models": {"A": Gap(), "B": small()}, "images": pictures(), "cw": cw}
     names |= {"labels": [1, 0], "methods": {"mine": mine}}
     made = {"labels": names["labels"], "methods": names["methods"]}
     explorer = cw.Explorer(names["models"], names["images"], **made)
@@ -648,7 +632,7 @@ def test_the_code_of_any_state_gives_its_picture_and_nothing_in_it_is_idle():
             explorer.other = {"target": draw.randrange(2), "method": "Grad-CAM"}
         code = explorer.code()
         again = eval(code, names)
-        assert again._still() == explorer._still(), code
+        assert again.still() == explorer.still(), code
         kept = {**explorer.state(), "other": {}} if explorer.view != "compare" else explorer.state()
         assert again.state() == kept, code
         said = {w.arg: ast.unparse(w.value) for w in ast.parse(code, mode="eval").body.keywords}
@@ -668,8 +652,8 @@ def test_html_is_one_file_with_everything_and_without_the_network(explorer, tmp_
     assert export.LEGEND in text
     data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
     packed = {base64.b64decode(part) for part in data["parts"]}
-    for key in explorer._atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"):
-        assert explorer._atlas.part(key).pack() in packed
+    for key in explorer.atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"):
+        assert explorer.atlas.part(key).pack() in packed
     assert data["state"]["layer"] == explorer.layer
     for outside in ("http://", "https://", "import "):
         assert outside not in text.replace("http://www.w3.org/2000/svg", "")
@@ -728,4 +712,4 @@ def test_the_atlas_s_keys_are_those_of_the_display(explorer):
     which = Which(0, 0, 1, "blocks.1", "guided Grad-CAM")
     from camwidgets.explorer.display import keys
 
-    assert set(keys(which)) <= set(explorer._atlas.wanted(0, 0, 1, "blocks.1", "Grad-CAM"))
+    assert set(keys(which)) <= set(explorer.atlas.wanted(0, 0, 1, "blocks.1", "Grad-CAM"))

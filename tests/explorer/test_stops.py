@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from nets import gap_head
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -22,10 +23,6 @@ def block(inputs: int, outputs: int, *more: nn.Module) -> nn.Sequential:
     return nn.Sequential(conv, nn.BatchNorm2d(outputs), nn.ReLU(), *more)
 
 
-def head(features: int = 4) -> list[nn.Module]:
-    return [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(features, 3)]
-
-
 class Residual(nn.Module):
     """One residual block; with a stride it has nothing to add."""
 
@@ -40,7 +37,7 @@ class Residual(nn.Module):
 
 
 def trunk(*blocks: nn.Module) -> nn.Module:
-    net = nn.Sequential(*head())
+    net = nn.Sequential(*gap_head())
     net.insert(0, nn.Sequential(*blocks))
     return net
 
@@ -53,7 +50,7 @@ def test_blocks_are_the_stops_of_a_row_of_blocks() -> None:
 
 def test_activations_and_poolings_are_the_stops_of_a_plain_sequence() -> None:
     layers = [*block(3, 4), nn.MaxPool2d(2), *block(4, 4), nn.MaxPool2d(2), nn.Dropout(0.5)]
-    assert stops_of(nn.Sequential(*layers, *head()), 3, 16, 16) == ["2", "3", "6", "7"]
+    assert stops_of(nn.Sequential(*layers, *gap_head()), 3, 16, 16) == ["2", "3", "6", "7"]
     assert stops_of(trunk(*layers), 3, 16, 16) == ["0.2", "0.3", "0.6", "0.7"]
 
 
@@ -115,7 +112,7 @@ class Normalised(nn.Module):
         self.norm = nn.BatchNorm2d(3, affine=False)
         self.first, self.last = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
         self.relu = nn.ReLU(inplace=True)
-        self.head = nn.Sequential(*head())
+        self.head = nn.Sequential(*gap_head())
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.relu(self.last(self.relu(self.first(self.norm(x))))))

@@ -6,7 +6,7 @@ import warnings
 
 import pytest
 import torch
-from nets import gap_net, pictures, seeded
+from nets import gap_head, gap_net, pictures, seeded
 from torch import Tensor, nn
 from torch.testing import assert_close
 
@@ -233,7 +233,7 @@ def test_models_that_take_more_than_images() -> None:
 
 def test_an_unknown_layer_of_a_large_model_is_answered_shortly() -> None:
     layers = [nn.Conv2d(3 if i == 0 else 4, 4, 1) for i in range(60)]
-    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 3))
+    model = nn.Sequential(*layers, *gap_head())
     with pytest.raises(ValueError, match=r"nearest of the 60 layers.*'31'") as caught:
         maps.grad_cam(model, IMAGES, "311")
     assert len(str(caught.value)) < 400

@@ -1,4 +1,8 @@
-"""Lessons 01 to 06 on a folder as the NIH archive has it, by the one changed line."""
+"""Lessons 01 to 06 on a folder as the NIH archive has it, by the one changed line.
+
+Lesson 01 trains its network in full and keeps it for the others. What else they train gets two
+epochs: here it is enough that it is trained on these cells and that the lesson goes on.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,11 @@ from camwidgets.course.places import MARK
 
 LESSONS = Path(__file__).parents[2] / "lessons"
 CHANGED = ("from camwidgets.course import (", "from camwidgets.course.nih import (")
+SHORTENED = """\
+from camwidgets.course import training
+fit = training.fit
+training.fit = lambda *given, epochs=8, **said: fit(*given, epochs=min(epochs, 2), **said)
+"""
 ROWS, COLUMNS = np.mgrid[:64, :64]
 DISC = (ROWS - 32) ** 2 + (COLUMNS - 32) ** 2 < 30**2
 
@@ -47,7 +56,10 @@ def test_lesson_runs_by_one_changed_line(lesson: Path, folder: Path) -> None:
     cells = nbformat.read(lesson, as_version=4).cells
     program = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     assert program.count(CHANGED[0]) == 1
-    (folder / "lesson.py").write_text(program.replace(*CHANGED), encoding="utf-8")
+    program = program.replace(*CHANGED)
+    if lesson.stem != "01_train_a_cnn":
+        program = SHORTENED + program
+    (folder / "lesson.py").write_text(program, encoding="utf-8")
     done = subprocess.run(
         [sys.executable, "-W", "ignore", "lesson.py"],
         cwd=folder,

@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from nets import gap_net
 from torch import nn
 
 from camwidgets.scoring import area, deletion, impute, insertion, occlusion, road
@@ -26,19 +27,6 @@ class Weighted(nn.Module):
 
 def logit(output: torch.Tensor) -> torch.Tensor:
     return output[:, 0]
-
-
-def small_net() -> nn.Sequential:
-    torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(3, 4, 3, padding=1),
-        nn.BatchNorm2d(4),
-        nn.ReLU(inplace=True),
-        nn.Dropout(0.5),
-        nn.AdaptiveAvgPool2d(1),
-        nn.Flatten(),
-        nn.Linear(4, 3),
-    )
 
 
 IMAGE = torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])  # mean 2.5
@@ -85,7 +73,7 @@ def test_inserting_is_deleting_backwards(baseline):
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(5, 3, 8, 6, generator=generator)
     heat = torch.rand(5, 8, 6, generator=generator)
-    model = small_net()
+    model = gap_net(classes=3)
     rising = insertion(model, images, heat, 1, steps=6, baseline=baseline)
     falling = deletion(model, images, -heat, 1, steps=6, baseline=baseline)
     assert torch.allclose(rising, falling.flip(1))
@@ -96,7 +84,7 @@ def test_only_the_order_of_the_heat_counts(score):
     generator = torch.Generator().manual_seed(0)
     images = torch.rand(5, 3, 8, 6, generator=generator)
     heat = torch.randint(-3, 4, (5, 8, 6), generator=generator).double()
-    model = small_net()
+    model = gap_net(classes=3)
     expected = score(model, images, heat)
     assert torch.equal(score(model, images, heat.exp().numpy() * 1e-9), expected)
     assert not torch.allclose(score(model, images, -heat), expected)
@@ -254,7 +242,7 @@ def test_occlusion_of_a_linear_model_by_hand():
 
 
 def test_occlusion_takes_any_size():
-    heat = occlusion(small_net(), torch.rand(2, 3, 7, 10), size=(2, 3))
+    heat = occlusion(gap_net(classes=3), torch.rand(2, 3, 7, 10), size=(2, 3))
     assert heat.shape == (2, 2, 3)
 
 
@@ -273,7 +261,7 @@ CALLS = {
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS.keys())
 @pytest.mark.parametrize("fails", [False, True])
 def test_nothing_is_left_behind(call, fails):
-    model = small_net().train()
+    model = gap_net(classes=3).train()
     model[3].eval()
     model[0].weight.requires_grad_(False)
     model(torch.rand(2, 3, 8, 8)).sum().backward()
@@ -306,7 +294,8 @@ def on_purpose(output: torch.Tensor) -> torch.Tensor:
 def test_models_are_watched_in_eval_mode(call):
     images, heat = torch.rand(3, 3, 8, 8), torch.rand(3, 8, 8)
     assert torch.equal(
-        call(small_net().train(), images, heat, 1), call(small_net().eval(), images, heat, 1)
+        call(gap_net(classes=3).train(), images, heat, 1),
+        call(gap_net(classes=3), images, heat, 1),
     )
 
 
@@ -314,11 +303,11 @@ def test_models_are_watched_in_eval_mode(call):
 def test_what_does_not_fit_is_refused(call):
     images, heat = torch.rand(2, 3, 8, 8), torch.rand(2, 8, 8)
     with pytest.raises(ValueError, match=r"\(N, C, H, W\)"):
-        call(small_net(), images[0], heat)
+        call(gap_net(classes=3), images[0], heat)
     with pytest.raises(ValueError, match="floats"):
-        call(small_net(), (images * 255).byte(), heat)
+        call(gap_net(classes=3), (images * 255).byte(), heat)
     with pytest.raises(ValueError, match="not among the model's classes"):
-        call(small_net(), images, heat, 3)
+        call(gap_net(classes=3), images, heat, 3)
     with pytest.raises(ValueError, match="softmax is always 1"):
         call(nn.Sequential(nn.Flatten(), nn.Linear(192, 1)), images, heat)
 
@@ -333,11 +322,11 @@ def test_maps_of_another_size_are_refused():
     images = torch.rand(2, 3, 8, 8)
     for score in (deletion, insertion, road):
         with pytest.raises(ValueError, match=r"camwidgets\.upsample"):
-            score(small_net(), images, torch.rand(2, 4, 4))
+            score(gap_net(classes=3), images, torch.rand(2, 4, 4))
     with pytest.raises(ValueError, match="1 step or more"):
-        deletion(small_net(), images, images[:, 0], steps=0)
+        deletion(gap_net(classes=3), images, images[:, 0], steps=0)
     with pytest.raises(ValueError, match='"mean" or "blur"'):
-        deletion(small_net(), images, images[:, 0], baseline="black")
+        deletion(gap_net(classes=3), images, images[:, 0], baseline="black")
 
 
 def test_until_looks_closely_at_the_first_pixels():
