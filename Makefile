@@ -37,10 +37,10 @@ test: .venv/tested-with node_modules/made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/node --test tests/js/*.test.mjs
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests \
-	    --ignore tests/hub --ignore tests/site  # small tensors: more threads are slower
-	$(BIN)/python -m pytest --nbval --nbval-current-env --nbval-cell-timeout 600 \
-	    --nbval-sanitize-with tests/nbval_sanitize.cfg lessons
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest lessons tests/notebooks tests \
+	    --ignore tests/hub --ignore tests/site --nbval --nbval-current-env \
+	    --nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval_sanitize.cfg \
+	    --numprocesses 2 --dist loadfile --no-loadscope-reorder  # the long ones first
 
 install: .venv/installed
 

@@ -81,7 +81,10 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
     traced = trace(model, images)
     last = max((i for i, call in enumerate(traced.calls) if call.reading), default=-1)
     behind = [call for call in traced.calls[last + 1 :] if not list(call.module.children())]
-    found = " → ".join(type(call.module).__name__ for call in behind) or "no layer"
+    names = [type(call.module).__name__ for call in behind]
+    if len(names) > 8:
+        names[2:-4] = [f"{len(names) - 6} more"]
+    found = " → ".join(names) or "no layer"
     linear = [call.output for call in behind if isinstance(call.module, nn.Linear)]
     problem = ""
     if last >= 0 and linear:
@@ -90,6 +93,12 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
         problem = " The model's output is not that of its last Linear."
         if same:
             problem = " The input of its last Linear is not the mean of that map."
+        if any(isinstance(call.module, nn.Conv2d) for call in behind):
+            height, width = images.shape[2:]
+            problem += (
+                f" A convolution behind it gives 1×1 for images of {height}×{width}: "
+                "larger ones may have a later map."
+            )
     return (
         f"{NEEDS} After its last feature map this one has: {found}.{problem} "
         "Use grad_cam, which takes any head."

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from nets import functional, gap_net, pictures, seeded
+from nets import functional, gap_head, gap_net, pictures, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -314,6 +314,16 @@ def test_cam_names_the_head_and_grad_cam(found: str, scale: float) -> None:
     with pytest.raises(ValueError, match=words("CAM needs", f"has: {found}", "Use grad_cam")):
         maps.cam(HEADS[found](), IMAGES * scale)
     assert torch.isfinite(maps.grad_cam(HEADS[found](), IMAGES)).all()
+
+
+def test_cam_tells_images_that_are_too_small() -> None:
+    early, late = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 6)
+    many = [nn.Sequential(nn.BatchNorm2d(4), nn.ReLU()) for _ in range(4)]
+    model = seeded(lambda: nn.Sequential(early, late, *many, *gap_head()))
+    found = "has: Conv2d → BatchNorm2d → 6 more → ReLU → AdaptiveAvgPool2d → Flatten → Linear"
+    with pytest.raises(ValueError, match=words(found, "1×1 for images of 8×8: larger ones")):
+        maps.cam(model, pictures(1, 3, 8, 8))
+    assert maps.cam(model, pictures(1, 3, 12, 12)).shape == (1, 5, 5)
 
 
 @pytest.mark.parametrize(
