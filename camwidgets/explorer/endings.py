@@ -36,6 +36,16 @@ ENDINGS = {
 """function → kind"""
 OUTPUTS = ("Exp", "Hardsigmoid", "Softplus", "Softsign", "Tanh")
 """activations, in autograd's words, behind which numbers are no logits; with every ReLU"""
+ACTIVATED = "activation"
+"""the kind of such an ending, which is not cut off"""
+OF_AN_ACTIVATION = (
+    "The model ends in an activation: its outputs are shown as they are, without shares, unless "
+    "activation says what they mean. "
+)
+OF_PROBABILITIES = (
+    "The model gives probabilities, whose gradients vanish where it is sure: maps are better if it "
+    "can return logits. "
+)
 SAME_NUMBERS = ("Alias", "Clone", "Squeeze", "ToCopy", "Unsqueeze", "UnsafeView", "View")
 """operations of autograd's graph"""
 
@@ -143,6 +153,8 @@ class Meaning:
     """logit, probability, log-probability or output"""
     cut: bool
     """whether the model has an ending that is cut off"""
+    note: str = ""
+    """what the user should know of it, in sentences"""
 
     def scores(self, row: Tensor) -> Tensor:
         """One score a class, from a row (K,) of the model's; a single logit has two sides."""
@@ -166,7 +178,7 @@ def meaning(ending: str | None, row: Tensor, activation: str | None, named: int 
     """What the scores mean.
 
     Args:
-        ending: the kind found, or None.
+        ending: the kind found, `ACTIVATED`, or None.
         row: one row (K,) of the model's own output.
         activation: the user's word, or None to go by the ending: a network without one that
             gives several scores is taken for a classifier trained with cross-entropy, unless
@@ -180,6 +192,7 @@ def meaning(ending: str | None, row: Tensor, activation: str | None, named: int 
         raise ValueError(
             f"activation must be {', '.join(map(repr, ACTIVATIONS))} or None, not {activation!r}."
         )
+    activated, ending = ending == ACTIVATED, None if ending == ACTIVATED else ending
     family = ending and ending.removeprefix("log-")
     if activation in ("softmax", "sigmoid") and family and family != activation:
         raise ValueError(
@@ -199,9 +212,11 @@ def meaning(ending: str | None, row: Tensor, activation: str | None, named: int 
         return Meaning("none", "output", False)
     if activation is None and ending is None:
         if bool((row >= 0).all()) and _is_one(row.double().sum()):
-            return Meaning("none", "probability", False)
+            return Meaning("none", "probability", False, OF_PROBABILITIES)
         if bool((row <= 0).all()) and _is_one(row.double().exp().sum()):
-            return Meaning("none", "log-probability", False)
+            return Meaning("none", "log-probability", False, OF_PROBABILITIES)
+        if activated:
+            return Meaning("none", "output", False, OF_AN_ACTIVATION)
     return Meaning(activation or family or "softmax", "logit", ending is not None)
 
 

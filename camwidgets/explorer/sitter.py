@@ -13,7 +13,7 @@ from .. import maps
 from ..maps.graph import relus_follow
 from ..maps.guided_2015 import guided_rule
 from ..maps.recording import Call
-from .endings import Meaning, Watch, is_activated, meaning, plain, rows
+from .endings import ACTIVATED, Meaning, Watch, is_activated, meaning, plain, rows
 from .private import private
 from .stops import stops
 
@@ -78,7 +78,7 @@ class Sitter:
         own = self.private.model
         with self.guard.held(), torch.inference_mode(False), torch.enable_grad():
             calls, row, ending = _traced(own, self._like_model(x), image)
-            kind, given = ending or (None, row)
+            kind, given = ending or (ACTIVATED if is_activated(row) else None, row)
             named = names and len(names)
             self.meaning: Meaning = meaning(kind, row[0].detach(), activation, named)
             self.classes = 2 if self.meaning.activation == "sides" else row.shape[1]
@@ -91,19 +91,7 @@ class Sitter:
                     "there is nothing to show."
                 )
             self._recorded = list(dict.fromkeys([*names_wanted, *found[-1:]]))  # CAM reads the last
-            self.note = ""
-            unsaid = activation is None and kind is None
-            if unsaid and self.meaning.activation == "softmax" and is_activated(row):
-                self.meaning = meaning(None, row[0].detach(), "none", named)
-                self.note = (
-                    "The model ends in an activation: its outputs are shown as they are, without "
-                    "shares, unless activation says what they mean. "
-                )
-            if self.meaning.score_name.endswith("probability"):
-                self.note = (
-                    "The model gives probabilities, whose gradients vanish where it is sure: maps "
-                    "are better if it can return logits. "
-                )
+            self.note = self.meaning.note
             self._pixels = self._has_relus(given if self.meaning.cut else row, methods)
             self.first = self.record(x)
             self.layers = [name for name in self.first.layers if name in names_wanted]
