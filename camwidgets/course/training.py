@@ -107,7 +107,8 @@ def fit(
                     callback(epoch, model, history)
         history.finished = True
     except KeyboardInterrupt:
-        print(f"Stopped after {len(history.loss)} epochs; the model keeps what it has learned.")
+        epochs = "1 epoch" if len(history.loss) == 1 else f"{len(history.loss)} epochs"
+        print(f"Stopped after {epochs}; the model keeps what it has learned.")
     finally:
         model.eval()
     return history

@@ -323,7 +323,7 @@ if not history.finished:
 figure = Figure((5, 2.6), layout="constrained")
 axis = figure.subplots()
 axis.plot(range(1, len(history.loss) + 1), history.loss, marker="o")
-axis.set(xlabel="epoch", ylabel="mean loss", title="The error falls, fast at first", ylim=0)
+axis.set(xlabel="epoch", ylabel="mean loss", title="The error, epoch by epoch", ylim=0)
 figure_picture(
     figure, "A curve of the loss over eight epochs: it falls steeply, then flattens near 0."
 )
@@ -399,7 +399,7 @@ axis.set_xticks(
     range(len(CLASS_NAMES)), CLASS_NAMES, rotation=30, ha="right", rotation_mode="anchor"
 )
 axis.set_yticks(range(len(CLASS_NAMES)), CLASS_NAMES)
-axis.set(xlabel="predicted", ylabel="true", title="Nearly everything on the diagonal")
+axis.set(xlabel="predicted", ylabel="true", title="Which class, taken for which")
 figure_picture(figure, "A table of five by five counts; the diagonal holds nearly all of them.")
 
 # %%
@@ -530,7 +530,7 @@ axis = figure.subplots()
 axis.boxplot(changes, widths=0.5)
 axis.axhline(0, color="gray", linewidth=0.8)
 axis.set_xticks([1, 2], ["parasite covered", "as much, elsewhere"])
-axis.set(ylabel="change of the score", title="Without its parasite, the score of ring falls")
+axis.set(ylabel="change of the score", title="What covering does to the score of ring")
 figure_picture(
     figure,
     "Two box plots. Parasite covered: nearly all changes below zero. As much covered elsewhere: "

@@ -510,10 +510,11 @@ def test_tuples_are_compared_item_by_item() -> None:
     total = exercise.expected[0][0]
     right = diagnose(exercise, lambda values: [values.numpy().sum(0), np.int64(3), "rows"])
     assert right.kind == "right"
-    assert "Item 1 of what came back is not right." in str(
-        diagnose(exercise, lambda values: (values.sum(0), 4, "rows"))
-    )
-    assert "Item 2" in str(diagnose(exercise, lambda values: (values.sum(0), 3, "columns")))
+    told = str(diagnose(exercise, lambda values: (2 * values.sum(0), 4, "columns")))
+    assert "Item 0 of what came back is not right: 2 of 2 values differ, the first at [0]" in told
+    assert f"where yours is {2 * total[0]:.4g}." in told
+    assert "Item 1 of what came back is not right: it is 4." in told
+    assert "Item 2 of what came back is not right: it is 'columns'." in told
     assert "What is asked: a tuple of 3" in answer(total, 3)
     assert "What came back: shape (2,). What is asked: one number" in answer(total, total, "rows")
     pair = toy_exercise(

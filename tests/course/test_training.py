@@ -133,19 +133,22 @@ def test_callbacks_come_after_each_epoch_with_its_figures_in_eval_mode() -> None
     assert calls == [(e, e + 1, e + 1, False) for e in (0, 0, 1, 1, 2, 2)]
 
 
-def test_an_interruption_keeps_what_was_learned(capsys: pytest.CaptureFixture) -> None:
+@pytest.mark.parametrize(("last", "said"), [(0, "1 epoch"), (2, "3 epochs")])
+def test_an_interruption_keeps_what_was_learned(
+    last: int, said: str, capsys: pytest.CaptureFixture
+) -> None:
     def stop(epoch: int, model: nn.Module, history: training.History) -> None:
-        if epoch == 2:
+        if epoch == last:
             raise KeyboardInterrupt
 
     model, start = tiny(), weights(tiny())
     history = fit(model, *bright_or_dark(), epochs=8, callbacks=[stop])
-    assert len(history.loss) == 3
+    assert len(history.loss) == last + 1
     assert not history.finished
     assert not same(weights(model), start)
     assert not model.training
     assert capsys.readouterr().out == (
-        "Stopped after 3 epochs; the model keeps what it has learned.\n"
+        f"Stopped after {said}; the model keeps what it has learned.\n"
     )
 
 

@@ -11,7 +11,7 @@ import pkgutil
 import re
 import textwrap
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache, cached_property
@@ -578,28 +578,40 @@ def _differences(exercise: Exercise, answers: list, right: list[bool]) -> Iterat
     if isinstance(expected, (list, tuple)):
         for position, (part, asked) in enumerate(zip(parts(answer), expected, strict=True)):
             if not agree(part, asked, exercise.tolerance):
-                yield f"Item {position} of what came back is not right."
+                told = _apart("it", part, asked, exercise.tolerance)
+                yield f"Item {position} of what came back is not right{told and ': ' + told}."
         return
-    if isinstance(expected, str):
-        yield f"Your answer: {answer!r}."
-        return
-    given, asked = read(answer).reshape(read(expected).shape), read(expected)
-    if not given.isfinite().all():
+    if not isinstance(expected, str) and not read(answer).isfinite().all():
         yield "There are NaN or infinite values in your answer: look for a division by zero."
         return
-    off = (given - asked).abs() > exercise.tolerance * (asked.abs().max().item() or 1.0)
-    for allowed in exercise.allowed[trial]:
-        off &= given != read(allowed)
-    if given.ndim and off.any():
-        index = off.nonzero()[0].tolist()
-        yield (
-            f"{off.sum()} of {off.numel()} values differ, the first at {index}, "
-            f"where yours is {given[tuple(index)]:.4g}."
-        )
-    elif not given.ndim:
-        yield f"Your answer is {bool(given) if isinstance(expected, bool) else f'{given:.4g}'}."
-    if not isinstance(expected, bool):
+    told = _apart("your answer", answer, expected, exercise.tolerance, exercise.allowed[trial])
+    if told:
+        yield f"{told[0].upper()}{told[1:]}."
+    if not isinstance(expected, (bool, str)):
         yield from _factors(exercise, answers)
+
+
+def _apart(
+    subject: str, answer: Any, expected: Any, tolerance: float, allowed: Iterable = ()
+) -> str:
+    """Where two values of one form differ; "" where that is not said in a few words."""
+    if isinstance(expected, (list, tuple)):
+        return ""
+    if isinstance(expected, str):
+        return f"{subject} is {answer!r}"
+    given, asked = read(answer).reshape(read(expected).shape), read(expected)
+    if not given.ndim:
+        return f"{subject} is {bool(given) if isinstance(expected, bool) else f'{given:.4g}'}"
+    off = (given - asked).abs() > tolerance * (asked.abs().max().item() or 1.0)
+    for value in allowed:
+        off &= given != read(value)
+    if not off.any():
+        return ""
+    index = off.nonzero()[0].tolist()
+    return (
+        f"{off.sum()} of {off.numel()} values differ, the first at {index}, "
+        f"where yours is {given[tuple(index)]:.4g}"
+    )
 
 
 def _factors(exercise: Exercise, answers: list) -> Iterator[str]:
