@@ -107,8 +107,8 @@ def fit(
                     callback(epoch, model, history)
         history.finished = True
     except KeyboardInterrupt:
-        epochs = "1 epoch" if len(history.loss) == 1 else f"{len(history.loss)} epochs"
-        print(f"Stopped after {epochs}; the model keeps what it has learned.")
+        done = f"Stopped with {len(history.loss)} of {epochs} epochs done"
+        print(f"{done}; the model keeps what it has learned.")
     finally:
         model.eval()
     return history

@@ -133,7 +133,7 @@ def test_callbacks_come_after_each_epoch_with_its_figures_in_eval_mode() -> None
     assert calls == [(e, e + 1, e + 1, False) for e in (0, 0, 1, 1, 2, 2)]
 
 
-@pytest.mark.parametrize(("last", "said"), [(0, "1 epoch"), (2, "3 epochs")])
+@pytest.mark.parametrize(("last", "said"), [(0, "1 of 8"), (2, "3 of 8")])
 def test_an_interruption_keeps_what_was_learned(
     last: int, said: str, capsys: pytest.CaptureFixture
 ) -> None:
@@ -148,7 +148,7 @@ def test_an_interruption_keeps_what_was_learned(
     assert not same(weights(model), start)
     assert not model.training
     assert capsys.readouterr().out == (
-        f"Stopped after {said}; the model keeps what it has learned.\n"
+        f"Stopped with {said} epochs done; the model keeps what it has learned.\n"
     )
 
 
