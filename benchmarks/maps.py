@@ -319,6 +319,7 @@ def figure(rows: list[dict], path: str) -> None:
     axes.set_yticklabels(jobs)
     axes.invert_yaxis()
     axes.legend(frameon=False)
+    Path(path).parent.mkdir(parents=True, exist_ok=True)
     picture.savefig(path, dpi=150, bbox_inches="tight")
 
 
