@@ -93,7 +93,8 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
         problem = " The model's output is not that of its last Linear."
         if same:
             problem = " The input of its last Linear is not the mean of that map."
-        if any(isinstance(call.module, nn.Conv2d) for call in behind):
+        into = [call.given for call in behind if isinstance(call.module, nn.Conv2d)]
+        if any(isinstance(given, Tensor) and given.shape[2:].numel() > 1 for given in into):
             height, width = images.shape[2:]
             problem += (
                 f" A convolution behind it gives 1×1 for images of {height}×{width}: "

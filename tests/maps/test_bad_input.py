@@ -324,6 +324,10 @@ def test_cam_tells_images_that_are_too_small() -> None:
     with pytest.raises(ValueError, match=words(found, "1×1 for images of 8×8: larger ones")):
         maps.cam(model, pictures(1, 3, 8, 8))
     assert maps.cam(model, pictures(1, 3, 12, 12)).shape == (1, 5, 5)
+    pooled = sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(4, 4, 1), nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match="CAM needs") as caught:
+        maps.cam(pooled, IMAGES)
+    assert "larger" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
