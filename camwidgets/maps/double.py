@@ -163,15 +163,12 @@ class _Double:
         return self.instance(value)
 
     def tensor(self, tensor: Tensor) -> Tensor:
-        kind = type(tensor)
-        is_parameter = kind is nn.Parameter
-        if kind is not Tensor and not is_parameter:  # isinstance of a Parameter is slow
-            if isinstance(tensor, (UninitializedBuffer, UninitializedParameter)):
-                raise ValueError(
-                    "The model has lazy layers: call it once on an image to give them shapes."
-                )
-            is_parameter = isinstance(tensor, nn.Parameter)
+        if isinstance(tensor, (UninitializedBuffer, UninitializedParameter)):
+            raise ValueError(
+                "The model has lazy layers: call it once on an image to give them shapes."
+            )
         constant = tensor.detach()
+        is_parameter = isinstance(tensor, nn.Parameter)
         if self.own or not is_parameter or tensor.is_inference():
             constant = constant.clone()
         if self.own and is_parameter:  # so that a stand-in of this one shares it
@@ -184,8 +181,6 @@ class _Double:
         if kind is MappingProxyType:
             return kind({self.thing(key): self.thing(part) for key, part in value.items()})
         if isinstance(value, (tuple, frozenset)):
-            if all(type(part) in PLAIN for part in value):
-                return value
             parts = [self.thing(part) for part in value]
             if all(new is old for new, old in zip(parts, value, strict=True)):
                 return value

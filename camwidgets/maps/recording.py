@@ -436,8 +436,7 @@ class _Pass(ABC):
         self.calls: list[Call] = []
         self.head: tuple[Tensor, Tensor, Tensor] | None = None
         self.saved = _Saved(keep)
-        self.count = len(images)
-        self.layouts = Layouts(self.count)
+        self.layouts = Layouts(len(images))
         with torch.inference_mode(False):
             self.images = images.detach().clone().requires_grad_()
             self.layouts.start(self.images)
@@ -486,7 +485,7 @@ class _Pass(ABC):
             isinstance(tensor, Tensor)
             and tensor.is_floating_point()
             and tensor.ndim in (3, 4)
-            and self.count in tensor.shape
+            and len(self.images) in tensor.shape
         )
 
     def reading(self, tensor: Any) -> Reading | None:
