@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .asked import check
-from .recording import Recording, full, record, trace
+from .recording import Call, Recording, full, record, trace
 from .targets import Classes, check_finite, classes
 
 NEEDS = "CAM needs a network that ends in global average pooling and one linear layer."
@@ -93,8 +93,7 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
         problem = " The model's output is not that of its last Linear."
         if same:
             problem = " The input of its last Linear is not the mean of that map."
-        into = [call.given for call in behind if isinstance(call.module, nn.Conv2d)]
-        if any(isinstance(given, Tensor) and given.shape[2:].numel() > 1 for given in into):
+        if any(map(_leaves_one_position, behind)):
             height, width = images.shape[2:]
             problem += (
                 f" A convolution behind it gives 1×1 for images of {height}×{width}: "
@@ -104,3 +103,10 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
         f"{NEEDS} After its last feature map this one has: {found}.{problem} "
         "Use grad_cam, which takes any head."
     )
+
+
+def _leaves_one_position(call: Call) -> bool:
+    """Whether a convolution was given a map and gave 1×1."""
+    if not isinstance(call.module, nn.Conv2d) or not isinstance(call.given, Tensor):
+        return False
+    return call.given.shape[2:].numel() > 1 == call.output.shape[2:].numel()
