@@ -192,8 +192,8 @@ def meaning(ending: str | None, row: Tensor, activation: str | None, named: int 
         raise ValueError(
             f"activation must be {', '.join(map(repr, ACTIVATIONS))} or None, not {activation!r}."
         )
-    activated, ending = ending == ACTIVATED, None if ending == ACTIVATED else ending
-    family = ending and ending.removeprefix("log-")
+    cut = ending not in (None, ACTIVATED)
+    family = str(ending).removeprefix("log-") if cut else None
     if activation in ("softmax", "sigmoid") and family and family != activation:
         raise ValueError(
             f"The model ends in a {ending}, so activation={activation!r} cannot be right: leave "
@@ -208,16 +208,16 @@ def meaning(ending: str | None, row: Tensor, activation: str | None, named: int 
                 "activation='sigmoid'."
             )
         if family or activation == "sigmoid" or named == 2:
-            return Meaning("sides", "logit", ending is not None)
+            return Meaning("sides", "logit", cut)
         return Meaning("none", "output", False)
-    if activation is None and ending is None:
+    if activation is None and not cut:
         if bool((row >= 0).all()) and _is_one(row.double().sum()):
             return Meaning("none", "probability", False, OF_PROBABILITIES)
         if bool((row <= 0).all()) and _is_one(row.double().exp().sum()):
             return Meaning("none", "log-probability", False, OF_PROBABILITIES)
-        if activated:
+        if ending == ACTIVATED:
             return Meaning("none", "output", False, OF_AN_ACTIVATION)
-    return Meaning(activation or family or "softmax", "logit", ending is not None)
+    return Meaning(activation or family or "softmax", "logit", cut)
 
 
 def _is_one(total: Tensor) -> bool:

@@ -85,6 +85,7 @@ class Explorer(anywidget.AnyWidget):
         alpha, colormap, opacity ("heat": it follows the map; "constant"), scale ("own" or "all"
             maps of the picture), signed (both signs), threshold (share of the scale below which
             nothing shows), outline: how it is shown.
+        atlas: what is computed of these models and images; see `explorer.atlas`.
         view, other: "one", "compare" (with the choices in `other`), "overview" or "ask".
 
     Raises:
