@@ -515,6 +515,9 @@ def test_tuples_are_compared_item_by_item() -> None:
     assert f"where yours is {2 * total[0]:.4g}." in told
     assert "Item 1 of what came back is not right: it is 4." in told
     assert "Item 2 of what came back is not right: it is 'columns'." in told
+    told = answer(total * float("nan"), 3, "rows")
+    assert "Item 0 of what came back is not right: 2 of 2 values differ" in told
+    assert "where yours is nan." in told
     assert "What is asked: a tuple of 3" in answer(total, 3)
     assert "What came back: shape (2,). What is asked: one number" in answer(total, total, "rows")
     pair = toy_exercise(

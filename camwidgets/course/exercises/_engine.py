@@ -602,7 +602,8 @@ def _apart(
     given, asked = read(answer).reshape(read(expected).shape), read(expected)
     if not given.ndim:
         return f"{subject} is {bool(given) if isinstance(expected, bool) else f'{given:.4g}'}"
-    off = (given - asked).abs() > tolerance * (asked.abs().max().item() or 1.0)
+    near = (given - asked).abs() <= tolerance * (asked.abs().max().item() or 1.0)
+    off = ~near  # NaN too
     for value in allowed:
         off &= given != read(value)
     if not off.any():
