@@ -33,6 +33,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 lab: install
 	$(BIN)/python -m camwidgets.course.workbook lab
 
+# One thread each, as more are slower on small tensors; the long files come first.
 test: .venv/tested-with node_modules/made
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -40,7 +41,7 @@ test: .venv/tested-with node_modules/made
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest lessons tests/notebooks tests \
 	    --ignore tests/hub --ignore tests/site --nbval --nbval-current-env \
 	    --nbval-cell-timeout 600 --nbval-sanitize-with tests/nbval_sanitize.cfg \
-	    --numprocesses 2 --dist loadfile --no-loadscope-reorder  # the long ones first
+	    --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 install: .venv/installed
 

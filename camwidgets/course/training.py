@@ -107,8 +107,7 @@ def fit(
                     callback(epoch, model, history)
         history.finished = True
     except KeyboardInterrupt:
-        done = f"Stopped with {len(history.loss)} of {epochs} epochs done"
-        print(f"{done}; the model keeps what it has learned.")
+        print(f"Stopped: {len(history.loss)} of {epochs} epochs done; what was learned is kept.")
     finally:
         model.eval()
     return history

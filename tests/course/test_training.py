@@ -147,9 +147,8 @@ def test_an_interruption_keeps_what_was_learned(
     assert not history.finished
     assert not same(weights(model), start)
     assert not model.training
-    assert capsys.readouterr().out == (
-        f"Stopped with {said} epochs done; the model keeps what it has learned.\n"
-    )
+    said = f"Stopped: {said} epochs done; what was learned is kept.\n"
+    assert capsys.readouterr().out == said
 
 
 def test_an_interruption_within_an_epoch() -> None:
