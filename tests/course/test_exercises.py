@@ -19,7 +19,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
-from answers import RIGHT
+from answers import RIGHT, WRONG
 
 from camwidgets import normalize as of_the_library
 from camwidgets.course.exercises import Exercise, Mistake, check, diagnose, exercises, hint
@@ -88,6 +88,20 @@ def test_right_spellings_are_never_refused(exercise: Exercise) -> None:
     for spelling in RIGHT[exercise.name]:
         verdict = diagnose(exercise, spelling)
         assert verdict.kind == "right", verdict
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_wrong_answers_are_refused(name: str) -> None:
+    for number, answer in enumerate(WRONG[name]):
+        assert diagnose(exercises()[name], answer).kind == "wrong", number
+
+
+@pytest.mark.parametrize("name", ["cam.bounding_box", "cam.pointing_hit"])
+def test_wrong_answers_are_not_taken_for_another_mistake(name: str) -> None:
+    exercise = exercises()[name]
+    for answer in WRONG[name]:
+        verdict = diagnose(exercise, answer)
+        assert not any(mistake.says in verdict.lines for mistake in exercise.mistakes), verdict
 
 
 @every_exercise

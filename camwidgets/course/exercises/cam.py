@@ -455,14 +455,14 @@ def bounding_box(heat: torch.Tensor, share: float) -> Box:
 
 
 def _blob(generator: torch.Generator) -> tuple[torch.Tensor, float]:
-    """A hill that falls off unevenly, with some roughness and one very cold cell."""
+    """A hill that falls off unevenly to below 0, with some roughness and one very cold cell."""
     height, width = distinct(generator, 2, 9, 13)
     top, left = sizes(generator, (2, 5), (3, 6))
     rows, columns = torch.arange(height)[:, None] - top, torch.arange(width) - left
     far = (rows / 0.9) ** 2 + (columns * (1 + 0.3 * (columns > 0))) ** 2
     heat = 3 * torch.exp(-far / 9) + 0.1 * torch.rand(height, width, generator=generator)
     heat[-1, -1] = -3.5
-    return heat - 0.05, sizes(generator, (3, 18))[0] / 20
+    return heat - 0.15, sizes(generator, (3, 18))[0] / 20
 
 
 def _box_of(hot: torch.Tensor) -> Box:
@@ -550,13 +550,16 @@ def pointing_hit(heat: torch.Tensor, mask: torch.Tensor) -> bool:
 
 
 def _pointing(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor]:
-    """A map of distinct values of both signs; its hottest cell lies in the mask now and then."""
+    """A map of distinct values of both signs; its hottest cell lies in the mask now and then.
+
+    Some masks hold cold cells only, some none.
+    """
     height, width = distinct(generator, 2)
     heat = torch.randperm(height * width, generator=generator).reshape(height, width) / 7.0 - 3
     mask = torch.rand(height, width, generator=generator) < 0.3
     hit, empty = torch.rand(2, generator=generator)
     mask[divmod(int(heat.argmax()), width)] = hit < 0.5
-    return heat, mask & (empty < 0.8)
+    return heat, mask & (empty < 0.8) & ((empty < 0.6) | (heat < heat.mean()))
 
 
 POINTING_HIT = Exercise(

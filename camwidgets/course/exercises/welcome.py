@@ -39,6 +39,7 @@ BRIGHTEST = Exercise(
         (torch.arange(12.0).reshape(3, 4) - 11,),
         (-torch.arange(12.0).reshape(4, 3),),
         (order(66, 70) - 99,),
+        (1000 * order(5, 6) - 1e5,),
     ),
     hints=(
         "`heat.argmax()` counts the cells one after the other, row by row, from 0; `int(...)` "

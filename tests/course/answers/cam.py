@@ -1,4 +1,4 @@
-"""Right answers to the exercises of cam, each written in another way."""
+"""Right answers to the exercises of cam, each written in another way, and some wrong ones."""
 
 from __future__ import annotations
 
@@ -130,5 +130,12 @@ RIGHT = {
         lambda heat, mask: torch.nan_to_num((heat * mask).sum() / heat.sum()),
         lambda heat, mask: np.average(mask.numpy(), weights=heat.numpy()) if heat.sum() > 0 else 0,
         lambda heat, mask: torch.where(mask, heat.double(), 0).sum() / (heat.sum() or 1),
+    ),
+}
+
+WRONG = {
+    "cam.bounding_box": (lambda heat, share: (0, 0, heat.shape[1], heat.shape[0]),),
+    "cam.pointing_hit": (
+        lambda heat, mask: bool(mask.any()) and bool(heat[mask].max() > heat.mean()),
     ),
 }

@@ -1,6 +1,8 @@
-"""Right answers to the exercises of welcome, each written in another way."""
+"""Right answers to the exercises of welcome, each written in another way, and some wrong ones."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -15,6 +17,18 @@ def _loop(heat: torch.Tensor) -> tuple[int, int]:
     return best
 
 
+def _loop_from(start: float) -> Callable:
+    def loop(heat: torch.Tensor) -> tuple[int, int]:
+        best, place = start, (0, 0)
+        for row in range(heat.shape[0]):
+            for column in range(heat.shape[1]):
+                if heat[row, column] > best:
+                    best, place = heat[row, column], (row, column)
+        return place
+
+    return loop
+
+
 RIGHT = {
     "welcome.brightest": (
         _loop,
@@ -24,3 +38,5 @@ RIGHT = {
         lambda heat: torch.unravel_index(heat.argmax(), heat.shape),
     ),
 }
+
+WRONG = {"welcome.brightest": (_loop_from(0.0), _loop_from(-1.0), _loop_from(-1000.0))}
