@@ -133,6 +133,7 @@ ACCURACY = Exercise(
         (-positive(6, 2), torch.tensor([0, 1, 1, 0, 1, 0])),
         (normal(1, 1), torch.tensor([0])),
         (normal(70, 12), torch.arange(70) % 12),
+        (20 * normal(30, 6), (20 * normal(30, 6)).argmax(1)),
     ),
     hints=(
         "One row of the scores is one image. Which class does a row vote for?",
@@ -163,7 +164,8 @@ ACCURACY = Exercise(
         ),
         Mistake(
             lambda scores, labels: (scores.max(1).values == labels).float().mean(),
-            "You compared the highest score with the label; compare its position.",
+            "0 on every input, or nearly so. Compare the position of the highest score with the "
+            "label, not the score itself; count single images, and divide without `//`.",
         ),
         Mistake(
             lambda scores, labels: (scores.argmax(1) == labels).float(),
@@ -215,6 +217,8 @@ CONFUSION = Exercise(
         (torch.tensor([1, 1, 2]), torch.tensor([3, 3, 3]), 4),
         (torch.tensor([0, 1]), torch.tensor([1, 0]), 9),
         (torch.arange(300) ** 2 % 13, torch.arange(300) % 14, 14),
+        (torch.arange(2500) // 2400, torch.arange(2500) // 2300, 17),
+        (torch.arange(400) % 20, torch.arange(400) // 20, 20),
     ),
     hints=(
         "Begin with a table of zeros, (classes, classes). Each image adds 1 to one cell.",

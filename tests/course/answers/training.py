@@ -1,6 +1,9 @@
-"""Right answers to the exercises of training, each written in another way."""
+"""Right answers to the exercises of training, each written in another way, and some wrong ones."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,6 +19,18 @@ def _confusion_by_add_at(labels: torch.Tensor, predicted: torch.Tensor, classes:
     table = np.zeros((classes, classes))
     np.add.at(table, (labels.numpy(), predicted.numpy()), 1)
     return table
+
+
+def _confusion_in(table: Callable, dtype: Any) -> Callable:
+    """Counts of a type that cannot count far enough."""
+
+    def counts(labels: torch.Tensor, predicted: torch.Tensor, classes: int) -> Any:
+        counted = table((classes, classes), dtype=dtype)
+        for t, p in zip(labels.tolist(), predicted.tolist(), strict=True):
+            counted[t, p] += 1
+        return counted
+
+    return counts
 
 
 RIGHT = {
@@ -49,5 +64,23 @@ RIGHT = {
         lambda labels, predicted, classes: (
             F.one_hot(labels, classes).double().T @ F.one_hot(predicted, classes).double()
         ),
+    ),
+}
+
+WRONG = {
+    "training.accuracy": (
+        lambda scores, labels: (scores.sigmoid().argmax(1) == labels).float().mean(),
+        lambda scores, labels: (scores.tanh().argmax(1) == labels).float().mean(),
+    ),
+    "training.confusion": (
+        _confusion_in(torch.zeros, torch.uint8),
+        _confusion_in(torch.zeros, torch.int8),
+        _confusion_in(torch.zeros, torch.float16),
+        _confusion_in(torch.zeros, torch.bfloat16),
+        _confusion_in(np.zeros, np.uint8),
+        _confusion_in(np.zeros, np.int8),
+        lambda labels, predicted, classes: torch.bincount(
+            labels.to(torch.uint8) * classes + predicted.to(torch.uint8), minlength=classes**2
+        ).reshape(classes, classes),
     ),
 }
