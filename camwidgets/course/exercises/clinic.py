@@ -218,7 +218,7 @@ TOP_CLASS_MAPS = Exercise(
         (normal(3, 3, 3, 3), normal(3, 3), torch.eye(3).roll(1, 1)),
         (normal(1, 1, 1, 1), normal(1, 1), normal(1, 1)),
         (normal(4, 2, 3, 2), normal(3, 2), torch.eye(3)[[2, 0, 2, 1]] - 2),
-        (9 * normal(20, 70, 11, 12), normal(13, 70), normal(20, 13)),
+        (9 * normal(20, 70, 11, 12), normal(13, 70), 20 * normal(20, 13)),
     ),
     hints=(
         "Try it in your head on a batch of three, then on a batch of one: which line looks at "
@@ -378,22 +378,21 @@ def steady_scores(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _normalised_net(generator: torch.Generator, n: int = 0, training: bool = True) -> tuple:
-    """A network whose stored statistics are not those of the batch."""
+    """A network whose stored statistics, in a block, are not those of the batch."""
     k, classes, height, width = sizes(generator, (3, 5), (3, 5), (4, 6), (7, 9))
     n = n or sizes(generator, (2, 4))[0]
+    norm = nn.BatchNorm2d(k)
     model = nn.Sequential(
         OrderedDict(
-            conv=nn.Conv2d(3, k, 3),
-            norm=nn.BatchNorm2d(k),
-            relu=nn.ReLU(),
+            block=nn.Sequential(OrderedDict(conv=nn.Conv2d(3, k, 3), norm=norm, relu=nn.ReLU())),
             pool=nn.AdaptiveAvgPool2d(1),
             flat=nn.Flatten(),
             head=nn.Linear(k, classes),
         )
     ).train(training)
-    model.norm.running_mean = torch.randn(k, generator=generator)
-    model.norm.running_var = 0.1 + torch.rand(k, generator=generator)
-    model.norm.weight = nn.Parameter(0.5 + torch.rand(k, generator=generator))
+    norm.running_mean = torch.randn(k, generator=generator)
+    norm.running_var = 0.1 + torch.rand(k, generator=generator)
+    norm.weight = nn.Parameter(0.5 + torch.rand(k, generator=generator))
     return model, torch.randn(n, 3, height, width, generator=generator)
 
 
@@ -412,7 +411,8 @@ def _half_warm(model: nn.Module, images: Tensor) -> Tensor:
 
 
 def _without_norm(model: nn.Module, images: Tensor) -> Tensor:
-    return nn.Sequential(*(m for m in model if not isinstance(m, nn.BatchNorm2d)))(images)
+    model.block.norm = nn.Identity()
+    return model(images)
 
 
 STEADY_SCORES = Exercise(
@@ -435,7 +435,8 @@ STEADY_SCORES = Exercise(
     mistakes=(
         Mistake(
             _batch_statistics,
-            "The model still runs in train mode, on the batch's own statistics.",
+            "Batch norm still runs in train mode, on the batch's own statistics. It may sit deep "
+            "in the model.",
         ),
         Mistake(
             _scores_one_by_one,

@@ -1,4 +1,4 @@
-"""Right answers to the exercises of clinic, each written in another way."""
+"""Right answers to the exercises of clinic, each written in another way, and some wrong ones."""
 
 from __future__ import annotations
 
@@ -89,6 +89,16 @@ def _there_and_back(model: nn.Module, images: Tensor) -> Tensor:
     return output
 
 
+def _only_the_children(model: nn.Module, images: Tensor) -> Tensor:
+    modes = {m: m.training for m in model.children() if isinstance(m, nn.BatchNorm2d)}
+    for module in modes:
+        module.eval()
+    output = model(images)
+    for module, training in modes.items():
+        module.train(training)
+    return output
+
+
 RIGHT = {
     "clinic.features_at": (
         _features_by_loop,
@@ -140,4 +150,13 @@ RIGHT = {
         lambda model, images: deepcopy(model).eval()(images),
         lambda model, images: deepcopy(model).double().eval()(images.double()).detach().numpy(),
     ),
+}
+
+WRONG = {
+    "clinic.top_class_maps": (
+        lambda features, weight, output: torch.einsum(
+            "nk,nkij->nij", weight[output.sigmoid().argmax(dim=1)], features
+        ),
+    ),
+    "clinic.steady_scores": (_only_the_children,),
 }
