@@ -380,8 +380,8 @@ SIGNED_PICTURE = Exercise(
         ),
         Mistake(
             lambda values: 0.5 + values / (2 * values.abs().max() + 1e-8),
-            "A small number in your divisor turns a faint map into plain gray; ask instead "
-            "whether the largest absolute value is 0.",
+            "A small number, in your divisor or as a limit, turns a faint map into plain gray; "
+            "ask instead whether the largest absolute value is 0.",
         ),
     ),
 )
@@ -493,13 +493,13 @@ def cell_shares(heat: Tensor, cells: Tensor) -> Tensor:
 
 
 def _heat_and_cells(generator: torch.Generator) -> tuple[Tensor, Tensor]:
-    """Upright cells between strips of background, each of another width."""
+    """Upright cells between strips of background, each of another width; heat after a ReLU."""
     n, height = sizes(generator, (2, 4), (2, 4))
     strips = [torch.full((height + 2, 2), 0)]
     for cell in torch.randperm(n, generator=generator).tolist():
         strips += [torch.full((height + 2, cell + 2), cell + 1), torch.full((height + 2, 1), 0)]
     cells = torch.cat(strips, dim=1)
-    return 3 * torch.rand(cells.shape, generator=generator), cells
+    return (3 * torch.rand(cells.shape, generator=generator) - 1).relu(), cells
 
 
 def _in_cells(heat: Tensor, cells: Tensor, measure, first: int = 1) -> Tensor:
@@ -522,7 +522,7 @@ CELL_SHARES = Exercise(
     edges=(
         _some_heat_in_two_cells(0.0),
         _some_heat_in_two_cells(1e-20),
-        (positive(3, 4), torch.tensor([1, 0, 1, 0]).expand(3, 4).clone()),
+        (positive(2, 4), torch.tensor([1, 0, 1, 0]).expand(2, 4).clone()),
         (positive(2, 4), torch.tensor([3, 1, 2, 2]).expand(2, 4).clone()),
         (positive(1, 5), torch.tensor([[2, 0, 1, 1, 0]])),
         (positive(5, 1), torch.tensor([[2], [0], [1], [3], [0]])),

@@ -217,6 +217,7 @@ def delete_hottest(image: torch.Tensor, heat: torch.Tensor, share: float) -> tor
 def _deletion(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
     height, width = distinct(generator, 2, 5, 10)
     image = torch.randn(3, height, width, generator=generator)
+    image += torch.tensor([0.7, 1.3, -0.8])[:, None, None]  # no mean is near black
     thousandths = 10 * sizes(generator, (3, 97))[0] + 3
     return image, _heat(height, width, generator), thousandths / 1000  # no whole number of pixels
 
@@ -335,7 +336,7 @@ AREA = Exercise(
     reference=area,
     cases=_curve,
     edges=(
-        (torch.tensor([0.3, 0.9]),),
+        (torch.tensor([0.3127, 0.9456]),),
         (normal(3),),
         (-positive(5),),
         (torch.zeros(4),),
@@ -470,7 +471,8 @@ SIMILARITY = Exercise(
         ),
         Mistake(
             lambda a, b: torch.nan_to_num(torch.tensor(_ssim(a, b, 0, 0))).item(),
-            "You left out c1 and c2; without them maps of little contrast count too much.",
+            "c1 and c2 do not count in your result: they are left out, or the maps no longer run "
+            "from 0 to 1. Without them maps of little contrast count too much.",
         ),
         Mistake(
             lambda a, b: _ssim(a, b, 0.01, 0.03),

@@ -440,7 +440,7 @@ COVER = Exercise(
         lambda g: (torch.rand(2, 5, 4, generator=g), 1, 0, 4),
         (9 * normal(12, 24, 30), 11, 15, 10),
         (normal(3, 1, 5), 0, 3, 1),
-        (normal(3, 5, 1), 4, 0, 1),
+        (normal(3, 6, 1), 4, 0, 1),
         (-positive(2, 4, 4), 1, 1, 2),
     ),
     hints=(
@@ -529,6 +529,7 @@ P_VALUE = Exercise(
         (-2.0, torch.tensor([-2.0])),
         (0.0, torch.tensor([0.0, -0.5, 0.0, 3.0])),
         (0.5, normal(30)),
+        (0.25, torch.tensor([0.2501, 0.3, -1.0, 0.2499, 0.26])),
         (-9.0, normal(40)),
         (1.5, order(12) / 4),
     ),
@@ -589,7 +590,8 @@ def skill(predictions: torch.Tensor, values: torch.Tensor, guess: float) -> floa
 
 
 def _predictions(generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, float]:
-    number = int(torch.randint(5, 12, (1,), generator=generator))
+    """An odd number, since between the two middle values every guess has the same error."""
+    number = 5 + 2 * int(torch.randint(4, (1,), generator=generator))
     values = 10 * torch.rand(number, generator=generator)
     noise = 2 * torch.randn(number, generator=generator)
     guess = values.mean().item() + 1 + 2 * torch.rand(1, generator=generator).item()
@@ -611,6 +613,7 @@ SKILL = Exercise(
         (normal(5), -normal(5), 0.0),
         (9 * normal(30), -positive(30), -2.5),
         (torch.zeros(4), positive(4), 0.5),
+        (normal(3) - 2, normal(3) - 1.9, -0.7),
     ),
     hints=(
         "Two mean absolute errors: of the predictions, and of somebody who always says `guess`.",
