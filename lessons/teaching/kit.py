@@ -7,6 +7,7 @@ slides/      one HTML file a lesson, made from its source and its pictures; open
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import shutil
@@ -105,6 +106,7 @@ def title(source: Path) -> str:
     return re.search(r"^# # (.+)$", source.read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 
+@functools.cache
 def exercises(source: Path) -> list[tuple[str, int, int]]:
     """Title, minutes and stars of each."""
     text = "\n".join(c.source for c in build.lesson(source).cells if c.cell_type == "markdown")
