@@ -98,7 +98,7 @@ two_cells(
 # doubts it.
 #
 # Short of time: exercises 4.4 and 4.7 can be skipped (their checks hand back a working version).
-# Exercise 4.3 is the heart; leave it eight minutes.
+# Exercise 4.3 is the heart: keep it.
 
 # %%
 predict(

@@ -13,6 +13,7 @@ and 90 minutes) were met within six minutes, before rounding.
 
 from __future__ import annotations
 
+import functools
 import re
 import sys
 from pathlib import Path
@@ -28,6 +29,7 @@ HOURS = re.compile(r"(?<=take about )\d+(?= hours)")
 HEAD = re.compile(r"(?<=\*\*About )\d+(?= minutes)")
 
 
+@functools.cache
 def measured(source: Path) -> float:
     """Minutes of one lesson by the formula above, not rounded."""
     words = lines = figures = exercises = 0

@@ -7,6 +7,7 @@ slides/      one HTML file a lesson, made from its source and its pictures; open
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 import shutil
@@ -31,8 +32,32 @@ import minutes  # noqa: E402
 OUT = HERE.parents[1] / "build" / "teaching"
 EXERCISE = re.compile(r"^### (Exercise .+?) \((\d+) minutes?, (★+)\)", re.MULTILINE)
 PICTURE = re.compile(r"<img[^>]*>")
-BREAK, LUNCH = 15, 60
-"""minutes, after at most 90; and once, where a programme is longer than five hours"""
+BREAK, LUNCH, FEEDBACK = 15, 60, 5
+"""minutes: after at most 90; once, where a programme is longer than five hours; at the end"""
+FOR_HOME = {
+    "01": ["1.3", "1.1"],
+    "02": ["2.4", "2.6", "2.8", "2.5", "2.7", "2.3"],
+    "03": ["3.3", "3.8", "3.9", "3.5", "3.7"],
+    "03b": ["3b.2", "3b.5"],
+    "04": ["4.4", "4.7", "4.8", "4.6"],
+    "05": ["5.4", "5.6", "5.1"],
+    "06": ["6.3", "6.4", "6.6", "6.5"],
+    "07": ["7.7", "7.2"],
+}
+"""Exercises that may be left out when time is short, the first to go first; as the notes say."""
+ROOM = """\
+**In every lesson.** An exercise that is not solved holds nobody up: its `check` says what is wrong
+and lends a working version, and `hint` gives three hints. Go on when two thirds have a ✓.
+In pairs: the guesses, the Explorer, the clinic, and exercises with ★★★; one types, one says what.
+
+**What goes wrong.** A ✗ in the first cell, or a widget that does not show: the help boxes of
+lesson 00. A `NameError`: the kernel was started anew; *Run → Run All Above Selected Cell*. A
+training takes half a minute on a laptop, and about a minute and a half on a hub with four learners
+a core: ask for a guess first, talk meanwhile.
+
+**Short of time.** Each lesson names what to leave for home, the first to go first; the schedules
+do the same.
+"""
 
 
 @dataclass
@@ -47,16 +72,16 @@ class Programme:
 PROGRAMMES = [
     Programme("90 minutes", 90, ["02", "01"]),
     Programme("Half a day", 240, ["02", "01", "05", "03"]),
-    Programme("A day", 450, ["02", "03", "05", "01", "06", "04", "03b"]),
+    Programme("A day", 480, ["02", "03", "05", "01", "06", "04", "03b"]),
 ]
 
 
 @dataclass
 class Slot:
-    """A lesson in a schedule, and up to how many stars its exercises are worked on."""
+    """A lesson in a schedule, and which of its exercises are left for home."""
 
     source: Path
-    stars: int
+    home: list[str]
     minutes: int
 
 
@@ -81,28 +106,31 @@ def title(source: Path) -> str:
     return re.search(r"^# # (.+)$", source.read_text(encoding="utf-8"), re.MULTILINE)[1]
 
 
+@functools.cache
 def exercises(source: Path) -> list[tuple[str, int, int]]:
     """Title, minutes and stars of each."""
     text = "\n".join(c.source for c in build.lesson(source).cells if c.cell_type == "markdown")
     return [(name, int(took), len(stars)) for name, took, stars in EXERCISE.findall(text)]
 
 
-def shortened(source: Path, stars: int) -> int:
-    """The lesson's minutes when harder exercises are left for home, rounded to 5."""
-    left = sum(took for _, took, hard in exercises(source) if hard > stars)
+def shortened(source: Path, home: list[str]) -> int:
+    """The lesson's minutes when the exercises of these numbers are left for home, rounded to 5."""
+    left = sum(took for name, took, _ in exercises(source) if name.split()[1] in home)
     return 5 * max(1, round((minutes.measured(source) - left) / 5))
 
 
 def plan(programme: Programme) -> list[Slot]:
     """The most lessons that fit, each with as many exercises as fit; in the lessons' order.
 
-    Lessons come first: while one is missing, the harder exercises go. Lesson 00 is done before.
+    Lessons come first: while one is missing, exercises go, as FOR_HOME has them, from each lesson
+    as many. Lesson 00 is done before.
     """
     by_number = {number(source): source for source in minutes.SOURCES}
     for count in range(len(programme.lessons), 0, -1):
         chosen = sorted(by_number[name] for name in programme.lessons[:count])
-        for stars in (3, 2, 1):
-            slots = [Slot(source, stars, shortened(source, stars)) for source in chosen]
+        for left in range(1 + max(map(len, FOR_HOME.values()))):
+            homes = [FOR_HOME[number(source)][:left] for source in chosen]
+            slots = [Slot(s, h, shortened(s, h)) for s, h in zip(chosen, homes, strict=True)]
             if clock(slots, lunch=programme.total > 300)[-1][0] <= programme.total:
                 return slots
     raise ValueError(f"No lesson fits into {programme.total} minutes.")
@@ -118,7 +146,7 @@ def clock(slots: list[Slot], *, lunch: bool) -> list[tuple[int, str]]:
             at, since, lunch = at + (LUNCH if eat else BREAK), 0, lunch and not eat
         told.append((at, f"{number(slot.source)} · {title(slot.source).split('·')[-1].strip()}"))
         at, since = at + slot.minutes, since + slot.minutes
-    return [*told, (at, "End")]
+    return [*told, (at, "Feedback"), (at + FEEDBACK, "End")]
 
 
 def schedule(start: int = 9 * 60) -> str:
@@ -126,25 +154,22 @@ def schedule(start: int = 9 * 60) -> str:
     parts = [
         "# Schedules\n",
         "Made from the lessons' minutes, which `lessons/source/minutes.py` measures. Lesson 00 is "
-        "done before the day. Where a lesson is longer than 90 minutes, take a break at one of its "
-        "sections.\n",
+        "done before the day. No minute is spare: begin with everybody logged in.\n",
     ]
     for programme in PROGRAMMES:
         slots = plan(programme)
-        stars = slots[0].stars
         parts.append(f"## {programme.name}\n")
         parts += ["| from | what | minutes |", "|---|---|---|"]
         events = clock(slots, lunch=programme.total > 300)
         for (at, what), (then, _) in zip(events, [*events[1:], events[-1]], strict=True):
             time = f"{(start + at) // 60}:{(start + at) % 60:02}"
             parts.append(f"| {time} | {what} | {then - at or ''} |")
-        if stars < 3:
-            kept = " and ".join("★" * k for k in range(1, stars + 1))
-            parts.append(f"\nIn class: the exercises with {kept}; the harder ones are for home.")
+        if later := sorted(name for slot in slots for name in slot.home):
+            parts.append(f"\nLeft for home: exercises {', '.join(later)}.")
         shown = {number(slot.source) for slot in slots}
         home = [number(s) for s in minutes.SOURCES if number(s) not in shown | {"00"}]
         if home:
-            parts.append(f"\nFor afterwards: lessons {', '.join(home)}.")
+            parts.append(f"\nFor afterwards: lesson{'s'[: len(home) - 1]} {', '.join(home)}.")
         parts.append("")
     return "\n".join(parts)
 
@@ -182,6 +207,7 @@ def guide() -> str:
         "# Instructor guide\n",
         "The notes stand in the lessons' sources, beside what they are about, and are left out of "
         "the learners' notebooks.\n",
+        ROOM,
     ]
     for source in minutes.SOURCES:
         parts.append(f"## {title(source)}\n")
@@ -194,6 +220,9 @@ def guide() -> str:
             parts += ["| exercise | minutes | |", "|---|---|---|"]
             parts += [f"| {name} | {took} | {'★' * stars} |" for name, took, stars in rows]
             parts.append("")
+        if home := FOR_HOME.get(number(source)):
+            least = shortened(source, home)
+            parts.append(f"Short of time, leave for home: {', '.join(home)} ({least} minutes).\n")
     return "\n".join(parts)
 
 
@@ -229,16 +258,27 @@ def _math(content: str, given: dict) -> str:
 
 
 def _short(text: str, words: int = 70) -> str:
-    """The first paragraphs, whole ones, of at most so many words; exercises and folds left out."""
+    """The first paragraphs, whole ones, of at most so many words; exercises and folds left out.
+
+    A heading in bold, or a sentence that ends in a colon, stays with what it announces, or goes.
+    """
     text = re.sub(r"<details>.*?</details>", "", text.split("\n### ")[0], flags=re.DOTALL)
+    paragraphs = [p for p in re.split(r"\n\s*\n", text) if p.strip() and p[:4] != "### "]
     kept, count = [], 0
-    for paragraph in re.split(r"\n\s*\n", text):
+    for paragraph in paragraphs:
         count += len(paragraph.split())
-        if kept and count > words:
+        if kept and count > words and not (_announces(kept[-1]) and len(kept) == 1):
             break
-        if not paragraph.startswith("### "):
-            kept.append(paragraph)
+        kept.append(paragraph)
+    while len(kept) > 1 and _announces(kept[-1]):
+        kept.pop()
     return "\n\n".join(kept)
+
+
+def _announces(paragraph: str) -> bool:
+    return paragraph.rstrip().endswith(":") or bool(
+        re.fullmatch(r"\*\*[^*]+\*\*", paragraph.strip())
+    )
 
 
 def main() -> None:

@@ -42,12 +42,28 @@ def test_the_table_tells_the_plan(programme):
     assert [a + b for a, b in zip(clock, spent, strict=True)] == [*clock[1:], clock[-1]]
 
 
-def test_a_lesson_without_its_harder_exercises_is_shorter_by_them():
+def test_a_lesson_is_shorter_by_what_is_left_for_home():
     for source in kit.minutes.SOURCES:
-        assert kit.shortened(source, 3) == kit.minutes.minutes(source)
-        hard = sum(took for _, took, stars in kit.exercises(source) if stars > 1)
-        measured = kit.minutes.measured(source)
-        assert kit.shortened(source, 1) == 5 * max(1, round((measured - hard) / 5))
+        assert kit.shortened(source, []) == kit.minutes.minutes(source)
+        home = kit.FOR_HOME.get(kit.number(source), [])
+        took = {name.split()[1]: minutes for name, minutes, _ in kit.exercises(source)}
+        assert set(home) < set(took)
+        left = kit.minutes.measured(source) - sum(took[name] for name in home)
+        assert kit.shortened(source, home) == 5 * max(1, round(left / 5))
+
+
+@each_programme
+def test_the_hearts_of_the_lessons_stay_in_class(programme):
+    home = {name for slot in kit.plan(programme) for name in slot.home}
+    assert not home & {"2.1", "2.2", "3.1", "3.2", "3.4", "4.3", "5.2", "6.1"}
+    table = kit.schedule()
+    assert all(name in table for name in home)
+
+
+def test_a_slide_announces_nothing_that_it_leaves_out():
+    many = "\n".join(f"- word {k} of a list" for k in range(40))
+    assert kit._short(f"First.\n\n**You will be able to**\n\n{many}") == "First."
+    assert kit._short(f"Three rules:\n\n{many}").endswith("word 39 of a list")
 
 
 def test_every_note_of_every_source_is_in_the_guide():
