@@ -109,7 +109,8 @@ predict("first", "Your first verdict: which networks look at the pen?", sentence
 # **Instructor.** Everybody commits to a verdict here, on nothing but the reports; ask for hands and
 # write the counts on the board. They vote again after the search. A is clear then, and C divides
 # the room: some see the ink, some a corner, some a rim. Let them argue *from the map*, and do not
-# settle it before the paint is out. Short of time: skip the comparison of heads.
+# settle it before the paint is out. Short of time: skip the two fair pairs just before *Repair the
+# data*.
 
 # %% [markdown]
 # ## Search

@@ -1,4 +1,4 @@
-"""Right answers to the exercises of your_own, each written in another way."""
+"""Right answers to the exercises of your_own, each written in another way, and some wrong ones."""
 
 from __future__ import annotations
 
@@ -133,6 +133,17 @@ RIGHT = {
             1
             - sum(abs(p - v) for p, v in zip(predictions.tolist(), values.tolist(), strict=True))
             / sum(abs(guess - v) for v in values.tolist())
+        ),
+    ),
+}
+
+WRONG = {
+    "your_own.p_value": (
+        lambda suspect, controls: (1 + (controls <= suspect + 0.1).sum()) / (1 + len(controls)),
+    ),
+    "your_own.skill": (
+        lambda predictions, values, guess: (
+            1 - (predictions - values).abs().sum() / (values.median() - values).abs().sum()
         ),
     ),
 }
