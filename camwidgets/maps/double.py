@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import contextlib
 import copy
 import dis
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import (
     BuiltinMethodType,
     CellType,
+    CodeType,
     FunctionType,
     MappingProxyType,
     MemberDescriptorType,
@@ -38,6 +38,7 @@ EMPTY = {dict, OrderedDict, list, tuple, set, deque}
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
 BASES = (OrderedDict, dict, list, set, deque)
 PLAIN = {str, int, float, bool, type(None), type}
+WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 CACHED = type(functools.cache(len))
 STATES = (np.ndarray, np.random.Generator, random.Random, torch.Generator, array, bytearray)
@@ -115,12 +116,15 @@ class _Double:
             else:
                 attributes[key] = self.thing(value)
         self.fill_slots(inner, new)
-        for name, method, outside in _methods(of, of.forward):
-            plain = getattr(method, "_torchdynamo_orig_callable", method)
-            if any(_refers(plain.__globals__.get(used)) for used in outside):
-                plain = self.function(plain)
-            if plain is not method is getattr(of, name):
-                attributes.setdefault(name, MethodType(plain, new))
+        for name, method, plain, bind in _methods(of, of.forward):
+            if self.leads(plain):
+                plain = self.thing(plain)
+            now = getattr(of, name)
+            same = getattr(now, "__func__", now) is method
+            if plain is not method and same and name not in attributes:
+                attributes[name] = (
+                    MethodType(plain, of if bind is classmethod else new) if bind else plain
+                )
         attributes.update(training=False, _compiled_call_impl=None)
         return new
 
@@ -145,6 +149,10 @@ class _Double:
             return self.made.setdefault(id(value), copy.deepcopy(value))
         if kind is FunctionType and hasattr(value, "_torchdynamo_orig_callable"):
             return self.thing(value._torchdynamo_orig_callable)
+        if isinstance(value, WEAK):
+            new = self.made[id(value)] = kind()
+            new.update(self.thing(dict(value) if hasattr(value, "items") else set(value)))
+            return new
         if kind is weakref.ref:
             return weakref.ref(self.thing(value()))
         if not self.leads(value) and (callable(value) or not self.belongs(value)):
@@ -200,22 +208,27 @@ class _Double:
         return new if kind is base else self.fill(value, new)
 
     def function(self, function: FunctionType) -> Callable:
-        cells = function.__closure__ or ()
         known = function.__globals__
-        names = (name for name in function.__code__.co_names if _refers(known.get(name)))
-        outside = {name: self.thing(known[name]) for name in names}
-        new = FunctionType(
+        outside = [name for name in self.outside(function) if self.leads(known[name])]
+        new = self.made[id(function)] = FunctionType(
             function.__code__,
-            {**known, **outside} if outside else known,
+            {**known} if outside else known,
             function.__name__,
             None,
-            tuple(map(self.cell, cells)),
+            tuple(map(self.cell, function.__closure__ or ())),
         )
-        self.made[id(function)] = new
+        new.__globals__.update({name: self.thing(known[name]) for name in outside})
         new.__defaults__ = tuple(map(self.led, function.__defaults__ or ()))
         options = function.__kwdefaults__ or {}
         new.__kwdefaults__ = {name: self.led(value) for name, value in options.items()}
         return new
+
+    def outside(self, function: FunctionType) -> list[str]:
+        """The global variables that a function uses and that may lead to a module."""
+        known = function.__globals__
+        own = str(function.__module__).partition(".")[0] in self.packages - {"torch"}
+        names = (name for name in _used(function.__code__) if name in known)
+        return [name for name in names if own or _refers(known[name])]
 
     def cell(self, cell: CellType) -> CellType:
         if id(cell) not in self.made:
@@ -272,6 +285,10 @@ class _Double:
         kind: Any = type(value)
         if isinstance(value, CONTAINERS):
             return _items(value)
+        if isinstance(value, WEAK):
+            return [
+                part for item in list(getattr(value, "items", lambda: [value])()) for part in item
+            ]
         if kind in (MethodType, BuiltinMethodType):
             return (value.__self__,)
         if kind is functools.partial:
@@ -279,12 +296,11 @@ class _Double:
         if kind is CACHED:
             return (value.__wrapped__,)
         if kind is FunctionType:
-            named = [value.__globals__.get(name) for name in value.__code__.co_names]
             return (
                 *_contents(value.__closure__ or ()),
                 *(value.__defaults__ or ()),
                 *(value.__kwdefaults__ or {}).values(),
-                *filter(_refers, named),
+                *(value.__globals__[name] for name in self.outside(value)),
             )
         if isinstance(value, (*OUTSIDE, type)):
             return ()
@@ -338,27 +354,43 @@ def _slots(kind: Any) -> list[str]:
 
 
 @functools.lru_cache(maxsize=1024)
-def _methods(kind: Any, forward: Any) -> list[tuple[str, Any, set[str]]]:
-    """The methods that a module's double needs of its own, and global variables they use.
+def _methods(kind: Any, forward: Any) -> list[tuple[str, Any, Any, Any]]:
+    """The methods that a module's double may need of its own, of classes that are not torch's.
 
-    These are methods that are compiled, or use what may be a model and is no import, function or
-    class. (`forward` is its forward: a class may be given another one.)
+    Each with the function inside (of one that is compiled, the plain one), and what it is bound by:
+    nothing if it is static. (`forward` is its forward: a class may be given another one.)
     """
     found = []
-    known = (FunctionType, BuiltinMethodType, ModuleType, type)
-    for name in {n for base in kind.__mro__ if base not in nn.Module.__mro__ for n in vars(base)}:
-        method = getattr(kind, name, None)
+    own = [base for base in kind.__mro__[:-1] if not base.__module__.startswith("torch.")]
+    for name in {name for base in own for name in vars(base)}:
+        method = inspect.getattr_static(kind, name)
+        bind = type(method) if type(method) in (staticmethod, classmethod) else FunctionType
+        method = getattr(method, "__func__", method)
         plain = getattr(method, "_torchdynamo_orig_callable", method)
-        if type(plain) is FunctionType:
-            outside = {
-                step.argval
-                for step in dis.get_instructions(plain)
-                if step.opname == "LOAD_GLOBAL"
-                and step.argval not in vars(builtins)
-                and not isinstance(plain.__globals__.get(step.argval), known)
-            }
-            found += [(name, method, outside)] if outside or plain is not method else []
+        if type(plain) is not FunctionType:
+            continue
+        names = plain.__globals__
+        known = [names[used] for used in _used(plain.__code__) if used in names]
+        held = [*known, *_contents(plain.__closure__ or ()), *(plain.__defaults__ or ())]
+        if plain is not method or any(map(_may_lead, held)):
+            found.append((name, method, plain, None if bind is staticmethod else bind))
     return found
+
+
+def _may_lead(value: Any) -> bool:
+    """Whether this is no import, no class, and none of PyTorch's functions."""
+    if isinstance(value, (type, ModuleType, BuiltinMethodType)):
+        return False
+    return type(value) is not FunctionType or not str(value.__module__).startswith("torch.")
+
+
+@functools.lru_cache(maxsize=4096)
+def _used(code: CodeType) -> tuple[str, ...]:
+    """The global variables that a function and those inside it use."""
+    inner = [name for part in code.co_consts if isinstance(part, CodeType) for name in _used(part)]
+    steps = dis.get_instructions(code)
+    own = [step.argval for step in steps if step.opname in ("LOAD_GLOBAL", "LOAD_NAME")]
+    return tuple(dict.fromkeys([*own, *inner]))
 
 
 def _refuse(module: nn.Module) -> None:

@@ -40,7 +40,8 @@ def eigen_cam_of(recording: Recording, *, relu: bool = True) -> dict[str, Tensor
 def first_component(A: Tensor, *, relu: bool = True) -> Tensor:
     """A (N, K, h, w), projected on its first right singular vector, (N, h, w)."""
     positions = A.flatten(2).mT
-    V = torch.linalg.svd(positions, full_matrices=False).Vh
+    wide = positions.float() if A.dtype == torch.bfloat16 else positions  # it has no svd
+    V = torch.linalg.svd(wide, full_matrices=False).Vh.to(A.dtype)
     L = (positions @ V[:, 0, :, None]).view(len(A), *A.shape[2:])
     L = L * torch.where(L.sum(dim=(1, 2), keepdim=True) < 0, -1, 1)
     return L.relu() if relu else L

@@ -18,8 +18,9 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 """(the gradient before a ReLU by its own derivative, the gradient behind it) → the one before"""
 
 ACTIVATIONS = {
-    *("Abs", "Atan", "Celu", "Clamp", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Expm1", "Fmax"),
-    *("Fmin", "Gelu", "Glu", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh", "LeakyRelu"),
+    *("Abs", "Atan", "Celu", "Clamp", "ClampMax", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Expm1"),
+    *("Fmax", "Fmin", "Gelu", "Glu", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh"),
+    *("IndexFill", "LeakyRelu"),
     *("LogSigmoid", "Logaddexp", "MaskedFill", "MaskedScatter", "Maximum", "Minimum", "Mish"),
     *("Prelu", "PreluKernel", "Rrelu", "RreluWithNoise", "Selu", "Sigmoid", "Sign", "Silu"),
     *("Sin", "Softplus", "Softshrink"),
@@ -177,6 +178,8 @@ def _other_activation(node: Any) -> str:
         return "maximum of a stack"
     if name == "IndexPut" and before[-1] is None:
         return "assignment to some numbers"
+    if name == "CopySlices" and len([node for node in before if node is not None]) == 1:
+        return "change in place of a part"
     if name == "Mul" and None in before and _is_mask(node, before):
         return "multiplication by a mask"
     return ""

@@ -137,6 +137,7 @@ VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"}
 MOVES = {
     *("Roll", "Flip", "Rot90", "Index", "IndexSelect", "Gather", "Sort", "Topk", "Scatter"),
     *("AsStrided", "Cumsum", "Take", "Repeat", "GridSampler2D"),
+    *("FftC2C", "FftC2R", "FftR2C"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
 

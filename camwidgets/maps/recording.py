@@ -414,8 +414,15 @@ class _Saved:
             raise ValueError(CHANGED)
         return tensor
 
+    def refuse_checkpoint(self) -> None:
+        """Raise Dropped in a checkpoint: it needs what it was given, which came before."""
+        top = torch._C._autograd._top_saved_tensors_default_hooks(False)
+        if not self.keep and top and top[0] != self.pack:
+            raise Dropped("A checkpoint needs what it was given.")
+
     def next_part(self) -> None:
         """Begin a new part; of the parts before, the last few stay."""
+        self.refuse_checkpoint()
         self.parts.append([])
         if len(self.parts) > CANDIDATES:
             for entry in self.parts.popleft():
@@ -572,6 +579,7 @@ class _AskedLayers(_Pass):
             call.output = call.given = None
             self.calls.append(call)
             return None
+        self.saved.refuse_checkpoint()
         self.saved.keep = True
         A = call.tensor.clone()
         call.output = call.replaced(A if A.requires_grad else A.detach().requires_grad_())

@@ -35,6 +35,8 @@ def score_cam(
     Returns:
         (N, h, w), unnormalised, at the layer's resolution.
     """
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be 1 or more masked images at once, not {batch_size}.")
     from tqdm.auto import tqdm  # it looks for a notebook: not a thing for `import camwidgets.maps`
 
     layers = None if layer is None else [layer]

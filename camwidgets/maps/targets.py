@@ -97,9 +97,21 @@ def classes(output: Any, target: Target = None) -> Tensor:
             if isinstance(output, Tensor)
             else f"a {type(output).__name__}"
         )
+        if isinstance(output, Tensor):
+            example = f"output[:, 3].mean({tuple(range(1, output.ndim - 1))})"
+        else:
+            example = (
+                "output[0][:, 3]" if isinstance(output, (tuple, list)) else "output['logits'][:, 3]"
+            )
         raise ValueError(
             f"The model's output is {found}, not (N, classes): give a callable target that "
-            "returns one score per image, for example lambda output: output['logits'][:, 3]."
+            f"returns one score per image, for example lambda output: {example}."
+        )
+    if not output.is_floating_point() or not output.shape[1]:
+        raise ValueError(
+            f"The model's output, of shape {tuple(output.shape)}, holds {output.dtype}, no real "
+            "scores of classes: give a callable target that makes one float an image of it, for "
+            "example lambda output: output[:, 3].abs()."
         )
     count, k = output.shape
     if target is None:

@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from nets import by_hook, pictures, seeded
+from nets import by_hook, gap_net, pictures, seeded
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.testing import assert_close
+from torch.utils.checkpoint import checkpoint
 from untouched import untouched
 
 from camwidgets import maps
@@ -246,3 +247,23 @@ def test_checkpointed_blocks_run_again_in_eval_mode() -> None:
         guided = maps.guided_backprop(again, x, 3)
     close(found, maps.grad_cam(plain, x, "features.pool0", 3))
     close(guided, maps.guided_backprop(plain, x, 3))
+
+
+@pytest.mark.parametrize("layer", ["0", "1", None])
+def test_a_layer_inside_a_checkpoint(layer: str | None) -> None:
+    plain = gap_net()
+
+    class Checked(nn.Sequential):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(checkpoint(self.trunk, x, use_reentrant=False))
+
+        def trunk(self, x: Tensor) -> Tensor:
+            return self[6](self[5](self[4](self[3](self[2](self[1](self[0](x)))))))
+
+        def head(self, x: Tensor) -> Tensor:
+            return self[10](x.mean((2, 3)))
+
+    model, images = Checked(*plain), pictures(2, 3, 8, 8)
+    with untouched(model, images):
+        found = maps.grad_cam(model, images, layer, 1, relu=False)
+    assert_close(found, maps.grad_cam(plain, images, layer, 1, relu=False))

@@ -350,3 +350,38 @@ def test_cam_says_what_is_wrong_with_a_linear_layer(head: Callable, reason: str)
 def test_cam_of_a_head_without_a_layer() -> None:
     with pytest.raises(ValueError, match=words("has: no layer", "grad_cam")):
         maps.cam(functional(lambda net, A: A.mean((2, 3))), IMAGES)
+
+
+# ---- what a message advises works ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("head", "says", "target"),
+    [
+        (lambda o: (o, o), "output[0][:, 3]", lambda output: output[0][:, 3]),
+        (
+            lambda o: o[..., None, None].expand(-1, -1, 2, 2),
+            "output[:, 3].mean((1, 2))",
+            lambda output: output[:, 3].mean((1, 2)),
+        ),
+        (lambda o: torch.complex(o, o), "complex64", lambda output: output[:, 3].abs()),
+        (lambda o: o > 0, "torch.bool", None),
+        (lambda o: o[:, :0], "(2, 0)", None),
+    ],
+)
+def test_an_output_without_classes(head: Callable, says: str, target: Any) -> None:
+    class Headed(nn.Sequential):
+        def forward(self, x: Tensor) -> Any:
+            return head(super().forward(x))
+
+    model = Headed(*gap_net())
+    with pytest.raises(ValueError, match=words("output", says)):
+        maps.grad_cam(model, IMAGES)
+    if target is not None:
+        assert maps.grad_cam(model, IMAGES, "6", target).shape == (2, 4, 4)
+
+
+@pytest.mark.parametrize("batch_size", [0, -1])
+def test_a_batch_of_no_masks(batch_size: int) -> None:
+    with pytest.raises(ValueError, match=words("batch_size", "1 or more", str(batch_size))):
+        maps.score_cam(gap_net(), IMAGES, "6", 1, batch_size=batch_size)

@@ -187,6 +187,13 @@ WAYS = {
     "weak proxies": lookup(
         lambda m: {n: weakref.proxy(layer) for n, layer in by_name(m).items()}, lambda k, n: k[n]
     ),
+    "a weak set": lookup(lambda m: weakref.WeakSet([m.conv, m.norm]), found_in),
+    "a dict of weak values": lookup(
+        lambda m: weakref.WeakValueDictionary(by_name(m)), lambda k, n: k[n]
+    ),
+    "a dict of weak keys": lookup(
+        lambda m: weakref.WeakKeyDictionary({m.norm: 1, m.conv: 2}), found_in
+    ),
     "a list within itself": lookup(
         lambda m: (k := [m.conv, m.norm]).append(k) or k, lambda k, n: found_in(k[2][2][:2], n)
     ),
@@ -223,6 +230,51 @@ def test_a_global_model_in_a_wrapper_is_not_touched() -> None:
     with untouched(BACKBONE.train(), IMAGES):
         assert_close(stand_in(OfTheNotebook())(IMAGES), expected)
         guided_backprop(OfTheNotebook(), IMAGES)
+
+
+HELD = Boxed(BACKBONE)
+
+
+def call_backbone(x: Tensor) -> Tensor:
+    return BACKBONE(x) if len(x) else call_backbone(x)
+
+
+class ByMeans(nn.Module):
+    """A global network, reached by functions of every kind."""
+
+    def an_object(self, x: Tensor) -> Tensor:
+        return HELD(x)
+
+    def a_function(self, x: Tensor) -> Tensor:
+        return call_backbone(x)
+
+    def a_lambda(self, x: Tensor) -> Tensor:
+        return (lambda y: BACKBONE(y))(x)
+
+    @staticmethod
+    def a_static_method(x: Tensor) -> Tensor:
+        return BACKBONE(x)
+
+    @classmethod
+    def a_class_method(cls, x: Tensor) -> Tensor:
+        return BACKBONE(x)
+
+    @torch.enable_grad()
+    def a_decorated_method(self, x: Tensor) -> Tensor:
+        return BACKBONE(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return getattr(self, self.means)(x)
+
+
+@pytest.mark.parametrize("means", [name for name in vars(ByMeans) if name.startswith("a")])
+def test_a_global_model_behind_functions_is_not_touched(means: str) -> None:
+    model = ByMeans()
+    model.means = means
+    expected = BACKBONE.eval()(IMAGES)
+    with untouched(BACKBONE.train(), IMAGES):
+        assert_close(stand_in(model)(IMAGES), expected)
+        guided_backprop(model, IMAGES)
 
 
 def test_a_forward_put_in_place_of_the_class_s() -> None:

@@ -352,6 +352,12 @@ HIDDEN = {
     "(x + |x|) / 2": (lambda x: (x + x.abs()) / 2, "abs"),
     "x (1 + sign x) / 2": (lambda x: x * (1 + x.sign()) / 2, "sign"),
     "the larger of a stack": (lambda x: torch.stack([x, 0 * x]).amax(0), "maximum of a stack"),
+    "-clamp_max(-x, 0)": (lambda x: -((-x).clamp_max(0)), "clamp_max"),
+    "index_fill": (
+        lambda x: x.flatten().index_fill(0, (x.flatten() < 0).nonzero()[:, 0], 0.0).view_as(x),
+        "index_fill",
+    ),
+    "a part in place": (lambda x: (x[:, :3].relu_(), x)[1], "change in place of a part"),
     "x - min(x, 0)": (lambda x: x - torch.minimum(x, torch.zeros(())), "minimum"),
 }
 

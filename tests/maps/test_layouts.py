@@ -143,6 +143,7 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "pooled": lambda x: x.mean((2, 3), keepdim=True),
     "channels and columns changed": lambda x: x.flatten(1).view(2, 6, 8, 8),
     "images among the channels": lambda x: x.transpose(0, 1).reshape(2, 8, 6, 8),
+    "spectrum": lambda x: torch.fft.rfft2(x).abs(),
     "sorted": lambda x: x.flatten(2).sort(2).values,
     "without the first column": lambda x: x.flatten(2)[:, :, 1:],
 }

@@ -154,6 +154,13 @@ def test_eigen_cam_by_numpy() -> None:
 # ---- who equals whom -----------------------------------------------------------------------------
 
 
+def test_eigen_cam_of_bfloat16() -> None:
+    model, images = gap_net(), pictures(2, 3, 8, 8)
+    wide = eigen_cam(model, images, "6")
+    narrow = eigen_cam(model.bfloat16(), images.bfloat16(), "6")
+    assert (narrow.float() - wide).norm() < 0.05 * wide.norm()
+
+
 def test_under_global_average_pooling() -> None:
     model = gap_net()
     for c in range(4):
