@@ -75,7 +75,7 @@ def stand_in(model: nn.Module, *, own: bool = False) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {instead(model)}.")
     with torch.inference_mode(False), torch.no_grad():
-        return _Double(own).module(model)
+        return _Double(model, own).module(model)
 
 
 def unwrapped(module: Any) -> nn.Module:
@@ -92,9 +92,12 @@ def unwrapped(module: Any) -> nn.Module:
 class _Double:
     """Doubles modules and what refers to them; each thing once, so that what is shared stays so."""
 
-    def __init__(self, own: bool) -> None:
+    def __init__(self, model: nn.Module, own: bool) -> None:
+        self.model = model
         self.own = own
         self.made: dict[int, Any] = {}
+        self.known: dict[tuple[int, int], bool] = {}
+        """which functions lead to a module, as far as the packages known by then tell"""
         self.packages = {"collections", "types"}
         """where the model's classes come from: other objects of theirs belong to it"""
 
@@ -228,7 +231,13 @@ class _Double:
         known = function.__globals__
         own = str(function.__module__).partition(".")[0] in self.packages - {"torch"}
         names = (name for name in _used(function.__code__) if name in known)
-        return [name for name in names if own or _refers(known[name])]
+        return [n for n in names if _refers(known[n]) or (own and not self.looks(known[n]))]
+
+    def looks(self, value: Any) -> bool:
+        """Whether this is a function around the whole model, which only looks at it."""
+        return type(value) is FunctionType and any(
+            held is self.model for held in _contents(value.__closure__ or ())
+        )
 
     def cell(self, cell: CellType) -> CellType:
         if id(cell) not in self.made:
@@ -269,6 +278,14 @@ class _Double:
 
     def leads(self, value: Any) -> bool:
         """Whether a module is reached from here through functions and the model's own objects."""
+        if type(value) is not FunctionType:
+            return self.reaches(value)
+        key = (id(value), len(self.packages))
+        if key not in self.known:
+            self.known[key] = self.reaches(value)
+        return self.known[key]
+
+    def reaches(self, value: Any) -> bool:
         seen: dict[int, Any] = {}
         to_see = [value]
         while to_see:

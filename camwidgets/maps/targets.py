@@ -159,12 +159,16 @@ def warn_if_saturated(score: Tensor, gradients: Iterable[Tensor]) -> None:
         return
     flat = torch.stack([g.flatten(1).abs().amax(1) == 0 for g in gradients]).all(0)
     p = score.detach().float()
+    doubt = ""
     if ending in ("softmax", "log-softmax", "sigmoid"):
-        flat |= (1 - (p.exp() if ending == "log-softmax" else p)).abs() < 1e-5
+        p = p.exp() if ending == "log-softmax" else p
+        if flat.any() and ((p > 1e-6) & (p < 1 - 1e-5))[flat].all():  # not at its own ends
+            doubt = ", or the layer has no part in this score"
+        flat |= (1 - p).abs() < 1e-5
     if flat.any():
         warnings.warn(
             f"The score ends in a {ending}, and for image {flat.nonzero()[:, 0].tolist()} it has "
-            f"no slope left: the map shows rounding, or nothing. Ask for the logits, without the "
-            f"{ending} that the model or the target puts behind them.",
+            f"no slope left{doubt}: the map shows rounding, or nothing. Ask for the logits, "
+            f"without the {ending} that the model or the target puts behind them.",
             stacklevel=3,
         )

@@ -124,7 +124,13 @@ claim(
 from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
 torch.manual_seed(0)
-detector = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=6).eval()
+detector = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=6)
+for module in detector.modules():  # in place of a training: batch norms see a few pictures once
+    if isinstance(module, nn.BatchNorm2d):
+        module.momentum = None
+with torch.no_grad():
+    detector.head(list(detector.backbone(cw.upsample(x[:4], 320)).values()))
+detector.eval()
 pictures = cw.upsample(x[:1], 320)
 found = detector(pictures)[0]
 print({key: tuple(value.shape) for key, value in found.items()})
@@ -138,9 +144,9 @@ def box_score(n):
     return lambda output: torch.stack([found["scores"][n] for found in output])
 
 
-layer = "backbone.features.1.3"
+layer = "backbone.features.0"  # every box comes through here; deeper layers are missed by some
 heat = cw.grad_cam(detector, pictures, layer, box_score(0))
-print(tuple(heat.shape))
+claim("The box has a map", heat.max() > 0, f"{tuple(heat.shape)}")
 
 # %% [markdown]
 # Better: the logit behind that box. A small module hands out what the heads gave, and the box that
@@ -168,7 +174,7 @@ with torch.no_grad():
 heat = cw.layer_cam(
     heads, pictures, f"detector.{layer}", lambda output: output["cls_logits"][:, anchor, label]
 )
-print(tuple(heat.shape), "anchor", anchor)
+claim("Its logit has one too", heat.max() > 0, f"anchor {anchor}")
 
 # %% [markdown]
 # For a regression of the box itself, ask `output["bbox_regression"][:, anchor, 2]`: what widens it?

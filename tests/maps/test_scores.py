@@ -76,6 +76,22 @@ def test_an_ending_is_found_behind_what_is_done_to_it(case: str) -> None:
         assert not maps.grad_cam(model, IMAGES, target=target).any()
 
 
+class TwoWays(nn.Module):
+    """Class 0 comes by one layer, class 1 by the other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one, self.other = gap_net(), gap_net()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.stack([self.one(x)[:, 0], self.other(x)[:, 1]], 1).sigmoid()
+
+
+def test_a_layer_without_a_part_in_the_score_is_not_blamed_on_the_ending_alone() -> None:
+    with pytest.warns(UserWarning, match=r"no slope left, or the layer has no part in this score"):
+        assert not maps.grad_cam(TwoWays(), IMAGES, "one.2", 1).any()
+
+
 def test_logits_beside_a_softmax_are_not_its_ending() -> None:
     model = Ends(lambda y: (y, y.softmax(1)))
     sure(model.logits, 1e5)
