@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ import torch
 from torch import Tensor, nn
 
 from ..maps import Recording
+from .display import GUIDED, MINUS
 from .guard import Guard
 from .inputs import Inputs
 from .names import class_names as names_of
@@ -118,23 +119,26 @@ class Atlas:
         self._inputs = inputs
         methods = [methods] if isinstance(methods, str) else methods
         self._own = _own_methods(methods)
+        layers_by = by_model("layers", layers, models)
         self._guard = Guard()
         self._parts: OrderedDict[str, Part] = OrderedDict()
         self._bytes = 0
         self._recordings: OrderedDict[tuple[int, int], Recording] = OrderedDict()
-        names = {m: listed_names(own) for m, own in by_model(class_names, models).items()}
+        names = {
+            m: listed_names(own) for m, own in by_model("class_names", class_names, models).items()
+        }
         if class_names is None and inputs.class_names is not None:
             names = dict.fromkeys(models, inputs.class_names)
         self._named = any(names.values())
         first = inputs.item(0).tensor
-        sitters = {}
+        sitters, called = {}, {}
         for name, model in models.items():
-            with _naming(f"Model {name!r}") if len(models) > 1 else nullcontext():
+            with _naming_model(name, models):
                 sitters[name] = Sitter(
                     model,
                     first,
                     inputs.named(0),
-                    by_model(layers, models)[name],
+                    layers_by[name],
                     None if self._own else methods,
                     activation,
                     names[name],
@@ -142,6 +146,8 @@ class Atlas:
                 classes = sitters[name].classes
                 if class_names is None and len(names[name] or ()) != classes:
                     names[name] = None  # the data set's are not the model's
+                sides = sitters[name].meaning.activation == "sides"
+                called[name] = names_of(names[name], classes, sides=sides)
         self._sitters = list(sitters.values())
         notes = dict.fromkeys(sitter.note.strip() for sitter in self._sitters if sitter.note)
         self.offer: dict[str, Any] = {
@@ -149,10 +155,7 @@ class Atlas:
             "images": len(inputs),
             "layers": {name: s.layers for name, s in sitters.items()},
             "methods": {name: [*s.methods, *self._own] for name, s in sitters.items()},
-            "names": {
-                name: names_of(names[name], s.classes, sides=s.meaning.activation == "sides")
-                for name, s in sitters.items()
-            },
+            "names": called,
             "classes": {name: s.classes for name, s in sitters.items()},
             "few": {name: s.few for name, s in sitters.items()},
             "scoreName": {name: s.meaning.score_name for name, s in sitters.items()},
@@ -215,7 +218,7 @@ class Atlas:
             model, image, target, layer, method: what is looked at; `layer` makes no difference.
             ahead: False leaves out what belongs to other images and models.
         """
-        names = ["guided", "Grad-CAM"] if method.startswith("guided") else [method, "Grad-CAM"]
+        names = ["guided", "Grad-CAM"] if method in GUIDED else [method, "Grad-CAM"]
         yield from (f"picture/{image}", f"scores/{model}/{image}")
         for name in names:
             if name in self._own or name in self.with_parts(model):
@@ -449,9 +452,13 @@ def _class_and_method(key: str) -> tuple[int, str]:
 
 def _own_methods(methods: Any) -> dict[str, Method]:
     """The user's own methods, by name."""
-    if callable(methods) or any(map(callable, methods or ())):
+    listed = list(methods) if isinstance(methods, Iterable) else [methods]
+    if any(map(callable, listed)):
         raise TypeError("A method of your own needs a name: methods={'mine': function}.")
     if not isinstance(methods, Mapping):
+        wrong = [name for name in listed if not isinstance(name, str)]
+        if methods is not None and wrong:
+            raise TypeError(f"methods must be names or {{name: function}}, not {wrong[0]!r}.")
         return {}
     for name, method in methods.items():
         if not callable(method) or not isinstance(name, str) or name in METHODS:
@@ -460,6 +467,8 @@ def _own_methods(methods: Any) -> dict[str, Method]:
                 f"built-in ones: {name!r} is "
                 + ("a built-in one." if name in METHODS else f"{type(method).__name__}.")
             )
+        if not name.strip() or name == "guided" or name.endswith(MINUS):
+            raise ValueError(f"A method of your own cannot be called {name!r}.")
     return dict(methods)
 
 
@@ -480,12 +489,26 @@ def _finite(values: Tensor, what: str) -> Tensor:
 
 def _heat(heat: Any) -> Tensor:
     """What a method of the user's gave, as a map (h, w)."""
-    heat = torch.as_tensor(heat).detach()
+    if heat is None or isinstance(heat, (tuple, Mapping)):
+        forgot = ": is its `return` missing?" if heat is None else "."
+        raise ValueError(f"it must give a map (h, w), and gave a {type(heat).__name__}{forgot}")
+    heat = heat.detach() if isinstance(heat, Tensor) else torch.from_numpy(np.array(heat))
+    if heat.is_complex():
+        raise ValueError("it must give a map of real numbers, not complex ones.")
     while heat.ndim > 2 and len(heat) == 1:
         heat = heat[0]
     if heat.ndim != 2 or heat.numel() == 0:
         raise ValueError(f"it must give a map (h, w), not {tuple(heat.shape)}.")
-    return _finite(heat.double(), "the map")
+    if not torch.isfinite(heat).all():
+        raise ValueError(
+            "its map holds NaN or infinite values: look for a division by 0, as of a blank map by "
+            "its maximum."
+        )
+    return heat.double()
+
+
+def _naming_model(name: str, models: Mapping[str, Any]) -> AbstractContextManager[None]:
+    return _naming(f"Model {name!r}") if len(models) > 1 else nullcontext()
 
 
 @contextmanager

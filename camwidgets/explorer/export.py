@@ -6,6 +6,7 @@ import base64
 import html
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -204,7 +205,13 @@ PLAIN = {
 
 
 def code(start: str, state: dict[str, Any], first: dict[str, Any]) -> str:
-    """The shortest call that gives this state; front/code.js writes the same one."""
+    """The shortest call that gives this state; front/code.js writes the same one.
+
+    Args:
+        start: the call so far.
+        state: the choices.
+        first: where such an Explorer of the state's model and picture begins.
+    """
     usual = {**PLAIN, **first}
     if state["view"] != "compare":
         state = {**state, "other": {}}
@@ -255,9 +262,7 @@ def write_html(path: str | Path, explorer: Any, atlas: Atlas, title: str) -> Pat
         "data": json.dumps(data).replace("<", "\\u003c"),
         "module": explorer._esm.replace("</script", "<\\/script"),
     }
-    text = PAGE
-    for name, part in texts.items():
-        text = text.replace(f"[[{name}]]", part)
+    text = re.sub(r"\[\[(\w+)\]\]", lambda place: texts[place[1]], PAGE)
     path = Path(path)
     path.write_text(text, encoding="utf-8")
     return path
@@ -280,7 +285,7 @@ body {
   margin: 0 auto; max-width: 52rem; padding: 1.5rem 1rem; background: light-dark(#fff, #17191c);
   color: light-dark(#1f2328, #e6e8ea); font: 14px/1.5 system-ui, sans-serif;
 }
-h1 { margin: 0 0 1rem; font-size: 1rem; font-weight: 600; }
+h1 { margin: 0 0 1rem; font-size: 1rem; font-weight: 600; overflow-wrap: anywhere; }
 footer { margin-top: 1.5rem; max-width: 44rem; color: light-dark(#59616a, #a8adb3); }
 [[style]]
 </style>

@@ -67,7 +67,7 @@ class Filler:
             return False
         try:
             part = self._atlas.part(key)
-        except Exception as error:
+        except BaseException as error:  # a method of the user's may call exit()
             part = Part(key, {"key": key, "error": str(error) or type(error).__name__})
         self._done.add(key)
         self._bytes += part.size

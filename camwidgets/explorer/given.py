@@ -24,6 +24,8 @@ from ..pictures import load_image
 
 MOST = 1000
 """pictures in one Explorer"""
+CLOSE = 1e-3
+"""by so much, less than a grey level, resizing may leave the range from 0 to 1"""
 DEPTHS = (8, 12, 16, 32, 64)
 """bits of a whole number, as cameras and files have them"""
 
@@ -67,7 +69,9 @@ def listed(images: Any) -> list[Given]:
     Raises:
         TypeError, ValueError: none, too many, or things that are no pictures.
     """
-    images, labels = parted(images)
+    images, labels = batched(images)
+    if labels is None:
+        images, labels = parted(images)
     if _is_one(images):
         return [_checked(Given(images, 0, labels))]
     if hasattr(images, "batch_size") and hasattr(images, "dataset"):
@@ -92,6 +96,8 @@ def _things(images: Any) -> list[Any]:
             "images must be pictures (arrays, tensors, PIL images or file names), not "
             f"{type(images).__name__}."
         )
+    if isinstance(images, (set, frozenset)):
+        raise TypeError("images is a set, which has no order: give a list, as sorted(images).")
     things = None if indexed else list(islice(images, MOST + 1))
     count = len(images) if things is None else len(things)
     if count > MOST:
@@ -109,19 +115,47 @@ def _things(images: Any) -> list[Any]:
     return [Row(images, k) for k in range(count)]
 
 
-def parted(thing: Any) -> tuple[Any, Any]:
-    """(picture, label) of a pair, of a batch or of a row of a data set; else (thing, None)."""
+def batched(images: Any) -> tuple[Any, list[Any] | None]:
+    """(pictures, labels) of a batch or of a slice of a data set; else (images, None)."""
+    pair = _paired(images)
+    if not (isinstance(pair, (tuple, list)) and len(pair) > 1 and _are_pictures(pair[0])):
+        return images, None
+    pictures, labels = pair[:2]
+    if pair is not images and labels is None:
+        return pictures, None
+    sized = hasattr(labels, "__len__") and getattr(labels, "ndim", 1) in (1, 2)
+    if not sized or isinstance(labels, (str, Mapping)) or any(map(_is_picture, labels)):
+        return images, None
+    if len(labels) != len(pictures):
+        raise ValueError(f"images holds {len(pictures)} pictures, but {len(labels)} labels.")
+    return pictures, [class_of(label) for label in labels]
+
+
+def _are_pictures(thing: Any) -> bool:
+    """Whether a thing is certainly several pictures."""
+    if isinstance(thing, (list, tuple)):
+        return len(thing) > 0 and all(map(_is_picture, thing))
+    shape = getattr(thing, "shape", ())
+    gray = len(shape) == 3 and shape[0] not in (1, 3, 4) and shape[2] not in (1, 3, 4)
+    return len(shape) == 4 or gray
+
+
+def _paired(thing: Any) -> Any:
+    """Of a row or slice of a data set that is a mapping, (its pictures, its labels)."""
     if isinstance(thing, Mapping):
-        name = next((name for name in ("image", "img", "pixel_values") if name in thing), None)
-        if name is not None:
-            thing = (thing[name], thing.get("label", thing.get("labels")))
+        for name in ("image", "img", "pixel_values"):
+            if name in thing:
+                return thing[name], thing.get("label", thing.get("labels"))
+    return thing
+
+
+def parted(thing: Any) -> tuple[Any, Any]:
+    """(picture, label) of a pair or of a row of a data set; else (thing, None)."""
+    thing = _paired(thing)
     if isinstance(thing, tuple) and len(thing) == 1 and _is_picture(thing[0]):
         return thing[0], None
     if isinstance(thing, (tuple, list)) and len(thing) > 1 and _is_picture(thing[0]):
         first, second = thing[0], thing[1]
-        batch = getattr(first, "ndim", 0) == 4 and getattr(second, "ndim", 0) == 1
-        if batch and len(second) == len(first):
-            return first, [class_of(label) for label in second]
         if isinstance(thing, tuple) and not _is_picture(second):
             return first, class_of(second)
         if len(thing) == 2 and not isinstance(second, str) and class_of(second) is not None:
@@ -263,10 +297,12 @@ def _checked(given: Given) -> Given:
                 f"There is no file {_short(str(thing))!r}: "
                 + ("download it first." if online else "check the name and the folder.")
             )
+    elif isinstance(thing, Image.Image) and 0 in thing.size:
+        raise ValueError(f"{given} has no pixels: it is {thing.width} × {thing.height}.")
     elif isinstance(thing, (list, tuple)) and any(map(_is_picture, thing)):
         raise ValueError(
             f"{given} is a {type(thing).__name__} of {len(thing)} things that is no (picture, "
-            "label): give the pictures in one list, and masks, if that is what the others are, by "
+            "label): give the pictures in one list, and what goes with them by `labels` and "
             "`masks`."
         )
     elif not isinstance(thing, (Image.Image, Row)):
@@ -369,7 +405,7 @@ def _white(array: np.ndarray, given: Given, whites: Whites) -> float:
         top = max(high, whites.whole)
         return 2.0 ** next(bits for bits in DEPTHS if top < 2**bits) - 1
     top = max(high, whites.real)
-    if low >= 0 and top <= 1:
+    if low >= -CLOSE and top <= 1 + CLOSE:
         return 1.0
     if low >= 0 and top <= 255 and (array == np.rint(array)).all():
         return 255.0
@@ -396,7 +432,7 @@ def _float_tensor(
     low, high = _range(tensor, given)
     if low >= 0 and max(high, whites.real) > 16 and len(tensor) in (1, 3, 4):
         return as_bytes(tensor.permute(1, 2, 0).numpy(), given, whites)  # 0 to 255, as floats
-    if not model_s_own and (low < 0 or high > 1):
+    if not model_s_own and (low < -CLOSE or high > 1 + CLOSE):
         raise ValueError(
             f"{given} is a float tensor from {low:.4g} to {high:.4g}, as if it were preprocessed "
             "already: leave `preprocess` out, or give the pictures from before."

@@ -7,7 +7,7 @@ costs nothing before someone looks at it.
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures import load_image
-from .given import Given, Whites, as_bytes, class_of, classes_of, listed, read
+from .given import CLOSE, Given, Whites, as_bytes, class_of, classes_of, listed, read
 from .guard import Guard
 
 Preprocess = Callable[[Any], Any]
@@ -106,7 +106,7 @@ class Inputs:
                     name = self.named(index)
                     if str(error).startswith((name, f"Mask {index}")):
                         raise
-                    raise ValueError(f"{name}: {error}") from error
+                    raise ValueError(f"{name}: {_said(error)}") from error
             return self._items[index]
 
     def _prepared(self, index: int) -> Item:
@@ -116,7 +116,7 @@ class Inputs:
         if self._preprocess is None:
             tensor = picture if isinstance(picture, Tensor) else _to_tensor(picture)
             black, white = torch.zeros(()), torch.ones(())
-            if tensor.min() < 0 or tensor.max() > 1:
+            if tensor.min() < -CLOSE or tensor.max() > 1 + CLOSE:
                 black, white = _extremes(tensor)
             return Item(tensor, _rgb((tensor - black) / (white - black)), mask, black, white)
 
@@ -139,8 +139,8 @@ class Inputs:
         if array.shape not in self._probes:
             while len(self._probes) >= 4:
                 self._probes.pop(next(iter(self._probes)))
-            black, white = apply(np.zeros_like(array)), apply(np.full_like(array, 255))
-            self._probes[array.shape] = black, white
+            ends = apply.tried(np.zeros_like(array)), apply.tried(np.full_like(array, 255))
+            self._probes[array.shape] = ends
         return self._probes[array.shape]
 
 
@@ -188,7 +188,22 @@ def prepare(
     return Inputs(given, preprocess, _listed_masks(masks, len(given)), classes_of(images))
 
 
+def _said(error: Exception) -> str:
+    """An error in words; of one that is no sentence, as a KeyError's, with its kind."""
+    if isinstance(error, (ValueError, TypeError, RuntimeError, OSError)) and str(error):
+        return str(error)
+    return f"{type(error).__name__}: {error}".removesuffix(": ")
+
+
+def _refuse_without_order(name: str, things: Any) -> None:
+    if isinstance(things, (Mapping, Set)):
+        raise TypeError(
+            f"{name} must be a list in the order of the images, not a {type(things).__name__}."
+        )
+
+
 def _labels(labels: Any, count: int) -> list[int | str | None]:
+    _refuse_without_order("labels", labels)
     alone = isinstance(labels, (str, bytes)) or not isinstance(labels, Iterable)
     labels = [labels] if alone or getattr(labels, "ndim", 1) == 0 else list(labels)
     if len(labels) != count:
@@ -286,6 +301,16 @@ class _Apply:
             f"{type(first).__name__}: {first}"
         ) from first
 
+    def tried(self, picture: np.ndarray) -> Tensor:
+        """The same of a picture made up here; NaN where `preprocess` cannot take it.
+
+        One that divides by a picture's spread, say, has none in a picture of one colour.
+        """
+        try:
+            return self(picture)
+        except ValueError:
+            return torch.full((1, 1, 1), torch.nan)
+
 
 def _formed(picture: np.ndarray | Tensor, form: str) -> Any:
     if form == "floats (C, H, W)":
@@ -358,6 +383,7 @@ def _random_state() -> tuple[Any, ...]:
 def _listed_masks(masks: Any, count: int) -> list[Any]:
     if masks is None:
         return [None] * count
+    _refuse_without_order("masks", masks)
     shape = getattr(masks, "shape", ())
     one = isinstance(masks, (str, Path, Image.Image)) or len(shape) == 2
     one = one or (count == 1 and len(shape) == 3 and shape[2] == 1)
@@ -400,16 +426,37 @@ def _moved(
     probes: tuple[Tensor, Tensor],
 ) -> np.ndarray:
     """The mask, sent through the same resizing and cropping as its picture."""
+    if not mask.any():
+        return np.zeros(tuple(tensor.shape[1:]), bool)
     as_picture = np.zeros_like(array)
     as_picture[mask] = 255
-    moved = apply(as_picture)
+    moved = apply.tried(as_picture)
     if _fits(moved, *_ends(*probes)):
         black, white = probes
         share = torch.where(black == white, 0, (moved - black) / (white - black))
         return (share.mean(dim=0) >= 0.5).cpu().numpy()
-    if mask.shape == tuple(tensor.shape[1:]):
+    same_size = mask.shape == tuple(tensor.shape[1:])
+    inside = _brighter(moved - apply.tried(255 - as_picture))
+    if inside is not None and inside.shape == tuple(tensor.shape[1:]):
+        inverted = same_size and (inside != mask).all()
+        return mask if inverted else inside
+    if same_size:
         return mask
     raise ValueError(
         f"{apply.given}: its mask cannot follow this `preprocess`: give images and masks at the "
         f"model's size, {tuple(tensor.shape[1:])}."
     )
+
+
+def _brighter(difference: Tensor) -> np.ndarray | None:
+    """Where a picture standardised by itself is the brighter one, than its negative.
+
+    None if that is not clear nearly everywhere, as where `preprocess` leaves edges alone.
+    """
+    difference = difference.mean(dim=0)
+    low, high = difference.min(), difference.max()
+    if not low < 0 < high:
+        return None
+    share = (difference - low) / (high - low)
+    clear = ((share - 0.5).abs() > 0.25).float().mean() > 0.75
+    return (share >= 0.5).cpu().numpy() if clear else None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from .. import maps
 from ..maps.graph import relus_follow
 from ..maps.guided_2015 import guided_rule
 from ..maps.recording import Call
+from ..maps.targets import differentiable
 from .endings import ACTIVATED, Meaning, Watch, is_activated, meaning, plain, rows
 from .private import private
 from .stops import stops
@@ -240,6 +241,8 @@ def _names_of(layers: Sequence[str | nn.Module], model: nn.Module) -> list[str]:
     """The names of some layers of the user's model."""
     if isinstance(layers, (str, nn.Module)):
         layers = [layers]
+    if not isinstance(layers, Iterable):
+        raise TypeError(f"layers must be a list of names or modules, not {layers!r}.")
     names = {module: name for name, module in model.named_modules()}
     found = [names.get(x, x) if isinstance(x, nn.Module) else x for x in layers]
     if not found:
@@ -264,27 +267,46 @@ def _traced(
         ) from error
     row = rows(traced.output)
     if row is None or len(row) != 1:
-        output = traced.output
-        found = (
-            f"a tensor of shape {tuple(output.shape)}"
-            if isinstance(output, Tensor)
-            else f"a {type(output).__name__}"
-        )
+        found, scores = _described(traced.output)
         raise ValueError(
             f"The Explorer needs one score per class, (N, K), or one value per image, (N,); this "
             f"model gives {found}. Wrap it so that it returns such scores:\n"
             "    class Logits(torch.nn.Module):\n"
             "        def __init__(self, model): super().__init__(); self.model = model\n"
-            "        def forward(self, images): return self.model(images)['logits']"
+            f"        def forward(self, images): return {scores}"
         )
     if not torch.isfinite(row).all():
         raise ValueError(f"{image}: {NOT_FINITE}")
+    differentiable(row)
     return traced.calls, row, watch.ending(row)
 
 
-def by_model(value: Any, models: Mapping[str, Any]) -> dict[str, Any]:
-    """The same value for every model, or, if it is {model: a list}, each one's own."""
-    own = isinstance(value, Mapping) and value.keys() == models.keys()
-    if own and not any(isinstance(each, (str, int)) for each in value.values()):
-        return dict(value)
+def _described(output: Any) -> tuple[str, str]:
+    """What an output is, and how a forward could make scores of it."""
+    if isinstance(output, Tensor):
+        places = tuple(range(2, output.ndim))
+        pooled = f".mean(dim={places})" if places else "[None]"
+        return f"a tensor of shape {tuple(output.shape)}", f"self.model(images){pooled}"
+    if isinstance(output, Mapping):
+        found = [name for name, each in output.items() if rows(each) is not None]
+        return f"a {type(output).__name__}", f"self.model(images)[{(*found, 'logits')[0]!r}]"
+    if isinstance(output, (tuple, list)):
+        found = [k for k, each in enumerate(output) if rows(each) is not None]
+        return f"a {type(output).__name__}", f"self.model(images)[{(*found, 0)[0]}]"
+    return f"a {type(output).__name__}", "self.model(images).logits"
+
+
+def by_model(name: str, value: Any, models: Mapping[str, Any]) -> dict[str, Any]:
+    """The same value for every model, or, if it is {model: a list}, each one's own, or None.
+
+    Raises:
+        ValueError: a list for a model that is not there.
+    """
+    if isinstance(value, Mapping) and not any(isinstance(v, (str, int)) for v in value.values()):
+        own = {str(model): each for model, each in value.items()}
+        unknown = [model for model in own if model not in models]
+        if len(unknown) < len(own):
+            if unknown:
+                raise ValueError(f"{name} names {unknown[0]!r}, which is none of the models.")
+            return {model: own.get(model) for model in models}
     return dict.fromkeys(models, value)

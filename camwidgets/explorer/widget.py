@@ -7,6 +7,7 @@ import html
 import time
 import uuid
 from collections.abc import Mapping, Sequence
+from numbers import Integral
 from pathlib import Path
 from threading import Lock, Thread, get_ident
 from typing import Any
@@ -62,8 +63,8 @@ class Explorer(anywidget.AnyWidget):
             opacity, channels first), tensors, PIL images, file names; a list or array of them,
             (picture, label) pairs, a batch, a data set. See `explorer.inputs.prepare`.
         class_names: one name per score; a list, {index: name} or {name: index}, or weights of
-            torchvision. None takes the data set's, if it has any. One score with two names has
-            two sides, and each can be asked for.
+            torchvision; of several models, one for all or {model: names}. None takes the data
+            set's, if it has any. One score with two names has two sides, and each can be asked for.
         layers: names (or modules) to offer; None chooses the steps that a person would name.
         preprocess: one picture → the model's float tensor (C, H, W), or weights of torchvision,
             which bring theirs; None divides by 255. It is given a PIL image, as torchvision's
@@ -141,23 +142,24 @@ class Explorer(anywidget.AnyWidget):
                 f"An Explorer has no {unknown[0]!r}; besides its arguments it takes the choices "
                 f"{', '.join(self._choices())}."
             )
-        if isinstance(model, (list, tuple)):
+        if type(model) is nn.ModuleDict:
+            model = dict(model.items())
+        if isinstance(model, (list, tuple)) or type(model) is nn.ModuleList:
             raise TypeError("Several models need names: Explorer({'A': a, 'B': b}, images).")
-        models = dict(model) if isinstance(model, Mapping) else {type(model).__name__: model}
-        if not models:
-            raise ValueError("model is empty: give at least one model.")
+        self._several = isinstance(model, Mapping)
+        models = model if self._several else {type(model).__name__: model}
+        models = _named({str(name).strip(): each for name, each in models.items()}, len(models))
         inputs = prepare(images, preprocess, masks, labels)
         self.atlas = Atlas(
-            {str(name): each for name, each in models.items()},
+            models,
             inputs,
             layers=layers,
             methods=methods,
             activation=activation,
             class_names=class_names,
         )
-        self._several = isinstance(model, Mapping)
         self._call = export.call(
-            model=isinstance(model, Mapping),
+            model=self._several,
             class_names=class_names,
             layers=layers,
             preprocess=preprocess,
@@ -167,13 +169,15 @@ class Explorer(anywidget.AnyWidget):
             activation=activation,
         )
         offer = self._offered()
-        self._first = self._begin(offer, state)
+        first = self._begin(offer, state)
         try:
-            super().__init__(uid=uuid.uuid4().hex, offer=offer, **{**self._first, **state})
+            super().__init__(uid=uuid.uuid4().hex, offer=offer, **{**first, **state})
         except Exception:
             self.layout.close()
             self.atlas.close()
             raise
+        if not self._is_offered():
+            self.extras = [self.target]
         self.on_msg(self._heard)
         self.observe(self._look, [*self._choices()])
         self._open = True
@@ -212,28 +216,25 @@ class Explorer(anywidget.AnyWidget):
         index = state.get("image_index", 0)
         if name not in offer["models"]:
             raise ValueError(_no_such("model_name", name, offer["models"]))
-        if not isinstance(index, int) or not 0 <= index < offer["images"]:
+        if not isinstance(index, Integral) or not 0 <= index < offer["images"]:
             raise ValueError(_out_of("image_index", index, "images", offer["images"]))
         m = offer["models"].index(name)
-        scores = self._fetch(f"scores/{m}/{index}")
-        best = scores.header["classes"][int(np.argmax(scores.header["scores"]))]
+        best = _top(self._fetch(f"scores/{m}/{index}"))
         first = {
             "model_name": name,
-            "image_index": index,
+            "image_index": int(index),
             "layer": offer["layers"][name][-1],
             "target": best,
             "method": offer["methods"][name][0],
         }
-        offer["first"] = dict(first)
         chosen = {**first, **{key: state[key] for key in first if key in state}}
         known = (
             chosen["method"] in offer["methods"][name]
-            and isinstance(chosen["target"], int)
+            and isinstance(chosen["target"], Integral)
             and 0 <= chosen["target"] < offer["classes"][name]
         )
-        which = Which(
-            m, index, chosen["target"] if known else best, chosen["layer"], chosen["method"]
-        )
+        target = int(chosen["target"]) if known else best
+        which = Which(m, index, target, chosen["layer"], chosen["method"])
         for key in [f"picture/{index}", *(keys(which) if known else [])]:
             self._fetch(key)
         return first
@@ -349,26 +350,37 @@ class Explorer(anywidget.AnyWidget):
         count = self.offer["classes"][self.model_name]
         if not 0 <= proposal.value < count:
             raise Refused(_out_of("target", proposal.value, "classes", count))
-        return proposal.value
+        return int(proposal.value)
 
     @traitlets.validate("image_index")
     def _an_image(self, proposal: Any) -> int:
         if not 0 <= proposal.value < self.offer["images"]:
             raise Refused(_out_of("image_index", proposal.value, "images", self.offer["images"]))
-        return proposal.value
+        return int(proposal.value)
 
     @traitlets.validate("alpha", "threshold")
     def _a_share(self, proposal: Any) -> float:
         if not 0 <= proposal.value <= 1:
             raise Refused(f"{proposal.trait.name} must lie between 0 and 1, not {proposal.value}.")
-        return proposal.value
+        return float(proposal.value)
 
     @traitlets.validate("other")
     def _a_second_choice(self, proposal: Any) -> dict[str, Any]:
-        known = ("model_name", "layer", "target", "method")
-        unknown = [key for key in proposal.value if key not in known]
-        if unknown:
-            raise Refused(f"other may hold {', '.join(known)}, not {unknown[0]!r}.")
+        """Each of its choices must be one of some model's; the page settles those of another."""
+        offer, most = self.offer, max(self.offer["classes"].values())
+        known = {
+            "model_name": offer["models"],
+            "layer": _united(offer["layers"]),
+            "target": range(most),
+            "method": _united(offer["methods"]),
+        }
+        for key, value in proposal.value.items():
+            if key not in known:
+                raise Refused(f"other may hold {', '.join(known)}, not {key!r}.")
+            if value not in known[key]:
+                is_class = key == "target"
+                says = _out_of(key, value, "classes", most) if is_class else None
+                raise Refused(f"other: {says or _no_such(key, value, known[key])}")
         return proposal.value
 
     @traitlets.observe("model_name", "image_index", "target")
@@ -385,15 +397,20 @@ class Explorer(anywidget.AnyWidget):
                     self.method = offer["methods"][name][0]
                 if self.target >= offer["classes"][name]:
                     self.target = 0
-            if offer["few"][name]:
-                return
-            scores = self.atlas.part(f"scores/{self._m}/{self.image_index}").header
-            if self.target in [*scores["classes"], *self.extras]:
+            if self._is_offered():
                 return
             if change.name == "target":
                 self.extras = [*self.extras, self.target]
             else:
-                self.target = scores["classes"][int(np.argmax(scores["scores"]))]
+                self.target = _top(self._scores())
+
+    def _scores(self) -> Part:
+        return self.atlas.part(f"scores/{self._m}/{self.image_index}")
+
+    def _is_offered(self) -> bool:
+        """Whether the page has the class among those of the picture."""
+        few = self.offer["few"][self.model_name]
+        return few or self.target in [*self._scores().header["classes"], *self.extras]
 
     def _look(self, change: Any) -> None:
         self.message = ""
@@ -420,7 +437,7 @@ class Explorer(anywidget.AnyWidget):
             path: where to.
             title: the page's; None names the models.
         """
-        title = title or f"What {' and '.join(self.offer['models'])} looks at"
+        title = str(title or "").strip() or f"What {' and '.join(self.offer['models'])} looks at"
         return export.write_html(path, self, self.atlas, title)
 
     def to_png(self, path: str | Path) -> Path:
@@ -431,7 +448,15 @@ class Explorer(anywidget.AnyWidget):
 
     def code(self) -> str:
         """The shortest Python that gives the present picture."""
-        return export.code(self._call, self.state(), self.offer["first"])
+        name = self.model_name
+        first = {
+            "model_name": self.offer["models"][0],
+            "image_index": 0,
+            "layer": self.offer["layers"][name][-1],
+            "target": _top(self._scores()) if self._open else None,
+            "method": self.offer["methods"][name][0],
+        }
+        return export.code(self._call, self.state(), first)
 
     def close(self) -> None:
         """Let the model's copy and everything shown go. An Explorer may be closed twice."""
@@ -492,6 +517,23 @@ class Explorer(anywidget.AnyWidget):
             f"target={offer['names'][name][self.target]!r}, method={self.method!r}, "
             f"alpha={self.alpha:g})"
         )
+
+
+def _named(models: dict[str, Any], count: int) -> dict[str, Any]:
+    if not models:
+        raise ValueError("model is empty: give at least one model.")
+    if len(models) < count or "" in models:
+        raise ValueError("Each of several models needs a name of its own, which is not empty.")
+    return models
+
+
+def _united(lists: Mapping[str, Sequence[str]]) -> list[str]:
+    return list(dict.fromkeys(name for names in lists.values() for name in names))
+
+
+def _top(scores: Part) -> int:
+    """The class with the highest score."""
+    return scores.header["classes"][int(np.argmax(scores.header["scores"]))]
 
 
 def _sentence(error: Exception) -> str:

@@ -270,6 +270,36 @@ def test_with_many_classes_each_image_has_its_own(page, opened, pictures):
     explorer.close()
 
 
+def test_a_class_beyond_those_of_the_picture_stays_chosen_with_its_share(page, opened, pictures):
+    explorer = cw.Explorer(model := gap(40), pictures)
+    low = next(c for c in range(40) if c not in explorer.atlas.part("scores/0/0").header["classes"])
+    explorer.close()
+    explorer = cw.Explorer(model, pictures, target=low)
+    opened(explorer)
+    chosen = page.locator('.cw-class[aria-pressed="true"]')
+    assert chosen.locator(".cw-name").inner_text() == f"class {low}"
+    assert chosen.locator(".cw-number").inner_text().endswith("%")
+    same(page, explorer)
+    explorer.close()
+
+
+def test_odd_words_keep_to_the_page(page, opened, pictures, tmp_path):
+    """A long title wraps; in the overview a model's long name leaves the layers theirs."""
+    page.set_viewport_size({"width": 420, "height": 900})
+    models = {"a model with a long name, epoch 12": gap(6), "B": gap(6, seed=2)}
+    explorer = cw.Explorer(models, pictures)
+    write = explorer.to_html
+    explorer.to_html = lambda path: write(path, title="w" * 200)
+    opened(explorer)
+    assert page.evaluate("document.documentElement.scrollWidth") <= 420
+    page.get_by_role("button", name="Overview", exact=True).click()
+    rows = page.locator(".cw-row")
+    assert rows.first.bounding_box()["height"] < 30
+    whole = rows.evaluate_all("rows => rows.map((row) => row.scrollWidth <= row.clientWidth)")
+    assert whole[1:] == [True, True]
+    explorer.close()
+
+
 def test_the_picture_and_the_code_can_be_taken_away(page, opened, explorer):
     opened(explorer)
     page.get_by_role("button", name="Take away").click()

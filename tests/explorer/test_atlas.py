@@ -355,6 +355,18 @@ def test_class_names_of_a_data_set_are_taken_if_they_are_as_many() -> None:
     assert names(3, deep(), class_names=["x", "y", "z"]) == ["x", "y", "z"]
 
 
+def test_names_and_layers_for_some_of_the_models() -> None:
+    models = {"A": deep(), "1": seeded(lambda: Gap(2))}
+    atlas = Atlas(models, prepare(pictures(1)), class_names={1: ["x", "y"]})
+    assert atlas.offer["names"] == {"A": ["class 0", "class 1", "class 2"], "1": ["x", "y"]}
+    atlas = Atlas(models, prepare(pictures(1)), layers={"A": ["blocks.0"]})
+    assert atlas.offer["layers"] == {"A": ["blocks.0"], "1": ["blocks.0", "blocks.1"]}
+    with pytest.raises(ValueError, match="class_names names 'B', which is none of the models"):
+        Atlas(models, prepare(pictures(1)), class_names={"A": ["a", "b", "c"], "B": ["x", "y"]})
+    with pytest.raises(ValueError, match="Model '1': class_names must hold 2 names"):
+        Atlas(models, prepare(pictures(1)), class_names=["a", "b", "c"])
+
+
 def test_of_several_models_the_one_at_fault_is_named() -> None:
     with pytest.raises(ValueError, match=r"Model 'b': .*'blocks.9'"):
         Atlas(
@@ -430,8 +442,10 @@ def test_a_method_of_one_s_own_cannot_harm_the_model() -> None:
     [
         (lambda *_: 1 / 0, r"mine at blocks.0: ZeroDivisionError: division by zero"),
         (lambda *_: torch.ones(3), r"must give a map \(h, w\), not \(3,\)"),
-        (lambda *_: None, "mine at blocks.0: "),
-        (lambda *_: torch.full((2, 2), torch.nan), "NaN"),
+        (lambda *_: None, "mine at blocks.0: .*gave a NoneType: is its `return` missing"),
+        (lambda *_: (torch.ones(2, 2), 1), "gave a tuple"),
+        (lambda *_: 1j * torch.ones(2, 2), "real numbers"),
+        (lambda *_: torch.full((2, 2), torch.nan), "NaN.*division by 0"),
         (lambda model: model, "TypeError"),
     ],
 )
@@ -447,6 +461,22 @@ def test_own_methods_that_are_none() -> None:
         of(deep(), methods={"mine": "Grad-CAM"})
     with pytest.raises(TypeError, match="'CAM' is a built-in one"):
         of(deep(), methods={"CAM": lambda *_: None})
+    for name in ("", "guided", "x − Grad-CAM"):
+        with pytest.raises(ValueError, match="cannot be called"):
+            of(deep(), methods={name: lambda *_: None})
+    for names in (3, [3]):
+        with pytest.raises(TypeError, match=r"names or \{name: function\}, not 3"):
+            of(deep(), methods=names)
+
+
+def test_an_array_turned_round_is_a_map() -> None:
+    heat = np.arange(6.0).reshape(2, 3)
+    (found,) = (
+        of(deep(), methods={"mine": lambda *_: heat[::-1]}, layers=["blocks.0"])
+        .part("maps/0/0/1/mine")
+        .raw()
+    )
+    np.testing.assert_allclose(found, heat[::-1], atol=1e-3)
 
 
 # -- what it costs ----------------------------------------------------------------------------
@@ -659,6 +689,17 @@ def nan_model() -> nn.Module:
     return model
 
 
+class Pair(Gap):
+    def forward(self, images):
+        return images, super().forward(images)
+
+
+class NoGrad(Gap):
+    @torch.no_grad()
+    def forward(self, images):
+        return super().forward(images)
+
+
 class Dictionary(nn.Module):
     def forward(self, images):
         return {"out": images}
@@ -676,7 +717,10 @@ class Dictionary(nn.Module):
         (deep().to("meta"), {}, ValueError, "meta device: load their numbers"),
         (nan_model(), {}, ValueError, "NaN"),
         (Dictionary(), {}, ValueError, "class Logits"),
-        (nn.Conv2d(3, 2, 3), {}, ValueError, "class Logits"),
+        (nn.Conv2d(3, 2, 3), {}, ValueError, r"class Logits.*\.mean\(dim=\(2, 3\)\)"),
+        (Pair(), {}, ValueError, r"gives a tuple.*self\.model\(images\)\[1\]"),
+        (NoGrad(), {}, ValueError, "Image 0.*no gradient.*no_grad|no gradient.*no_grad"),
+        (deep(), {"layers": 3}, TypeError, "layers must be a list"),
         (nn.Conv2d(1, 2, 3), {}, ValueError, r"\(1, 3, 12, 16\).*preprocess"),
         (nn.Sequential(nn.Flatten(), nn.Linear(576, 2)), {}, ValueError, "nothing to show"),
     ],

@@ -121,6 +121,24 @@ def test_choices_can_be_given_as_keywords_and_come_back_as_a_state():
     second.close()
 
 
+def test_numbers_of_numpy_are_numbers():
+    state = {"image_index": np.int64(1), "target": np.int64(2), "threshold": np.float64(0.2)}
+    explorer = cw.Explorer(Gap(), pictures(), **state)
+    assert "np" not in explorer.code()
+    assert json.loads(json.dumps(explorer.state())) == explorer.state()
+    explorer.target = True
+    assert "class 1" in explorer.still().caption
+    explorer.close()
+
+
+def test_a_first_class_outside_the_highest_ten_is_offered_too():
+    model, images = unlike()
+    scores = model.eval()(tensor(images))[0]
+    explorer = cw.Explorer(model, images, target=int(scores.argmin()))
+    assert explorer.extras == [explorer.target]
+    explorer.close()
+
+
 @pytest.mark.parametrize(
     ("state", "error", "says"),
     [
@@ -160,6 +178,11 @@ def test_a_first_choice_that_does_not_exist_is_refused_and_leaves_nothing(state,
         ("threshold", -0.1, "between 0 and 1"),
         ("image_index", -1, "0 to 1"),
         ("other", {"alpha": 1}, "'alpha'"),
+        ("other", {"target": 3}, "other: target 3 .*0 to 2"),
+        ("other", {"target": "ring"}, "other: target ring .*0 to 2"),
+        ("other", {"layer": "x"}, "other: .*'blocks.0', 'blocks.1'"),
+        ("other", {"method": "x"}, "other: .*'Grad-CAM'"),
+        ("other", {"model_name": "x"}, "other: .*'Gap'"),
     ],
 )
 def test_bad_choices_are_refused_and_change_nothing(explorer, trait, value, says):
@@ -646,6 +669,42 @@ def test_the_code_of_any_state_gives_its_picture_and_nothing_in_it_is_idle():
     explorer.close()
 
 
+def brightest() -> nn.Module:
+    """Its class is the brightest channel."""
+    conv = nn.Conv2d(3, 3, 1, bias=False)
+    nn.init.dirac_(conv.weight)
+    return nn.Sequential(conv, nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+
+@pytest.mark.parametrize("begun", [{}, {"image_index": 1}, {"model_name": "B", "target": 1}])
+def test_code_begins_where_a_new_explorer_does(begun):
+    """At another picture or model that is another class or layer, however this one began."""
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    images[range(3), ..., range(3)] = 200
+    names = {"models": {"A": brightest(), "B": small()}, "images": images, "cw": cw}
+    explorer = cw.Explorer(names["models"], images, **begun)
+    for model, i, c in [("A", 0, 0), ("A", 1, 0), ("A", 1, 1), ("A", 2, 1), ("B", 0, 1)]:
+        explorer.model_name, explorer.image_index, explorer.target = model, i, c
+        again = eval(explorer.code(), names)
+        assert again.state() == explorer.state(), explorer.code()
+        again.close()
+    explorer.close()
+    assert eval(explorer.code(), names).state() == explorer.state()
+
+
+@pytest.mark.parametrize("title", ["[[data]] [[module]]", "  ", 7, "</title><b>"])
+def test_any_title_and_name_leave_the_page_whole(title, tmp_path):
+    explorer = cw.Explorer(Gap(), pictures(), ["[[module]]", "</script>", "[[title]]"])
+    plain = explorer.to_html(tmp_path / "a.html").read_text()
+    text = explorer.to_html(tmp_path / "b.html", title=title).read_text()
+    assert text.partition("<style>")[2].partition("<h1>")[0] in plain
+    assert text.count("openFile(JSON") == 1
+    data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
+    assert data["state"]["offer"]["names"]["Gap"] == ["[[module]]", "</script>", "[[title]]"]
+    assert "<title>  " not in text
+    explorer.close()
+
+
 def test_html_is_one_file_with_everything_and_without_the_network(explorer, tmp_path):
     text = explorer.to_html(tmp_path / "page.html", title="A <title>").read_text()
     assert "<title>A &lt;title&gt;</title>" in text
@@ -685,6 +744,9 @@ class Dictionary(nn.Module):
         (([Gap(), Gap()], pictures()), {}, TypeError, "need names: Explorer"),
         (("model", pictures()), {}, TypeError, "nn.Module"),
         (({}, pictures()), {}, ValueError, "at least one model"),
+        ((nn.ModuleList([Gap()]), pictures()), {}, TypeError, "need names: Explorer"),
+        (({"1": Gap(), 1: Gap()}, pictures()), {}, ValueError, "a name of its own"),
+        (({" ": Gap()}, pictures()), {}, ValueError, "not empty"),
         ((nan_model(), pictures()), {}, ValueError, "NaN"),
         ((Dictionary(), pictures()), {}, ValueError, "class Logits"),
         (

@@ -241,3 +241,20 @@ def test_many_made_and_closed_leave_nothing() -> None:
         if k == 50:
             break
     end_of_thread()
+
+
+def test_a_method_that_ends_the_program_ends_only_its_own_part() -> None:
+    """`exit()` in a user's function would end the thread that serves every Explorer."""
+    atlas = atlas_of()
+    compute = atlas.part
+
+    def part(key: str) -> Part:
+        if key.startswith("guided"):
+            raise SystemExit("bye")
+        return compute(key)
+
+    atlas.part = part
+    told = Told(atlas)
+    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    assert told.done.wait(20)
+    assert {part.error for part in told.parts if part.key.startswith("guided")} == {"bye"}

@@ -74,6 +74,7 @@ ONE_PICTURE = {
     "RGBA in a list, channels first": ([RGBA.transpose(2, 0, 1)], ON_WHITE),
     "floats from 0 to 1": (RGB / 255, RGB),
     "half floats": ((RGB / 255).astype(np.float16), RGB),
+    "floats, resized": (np.where(RGB > 0, RGB / 255, -1e-4) * (1 + 1e-6), RGB),
     "floats from 0 to 255": (RGB.astype(np.float32), RGB),
     "whole numbers": (RGB.astype(np.int64), RGB),
     "16 bits": (RGB.astype(np.uint16) * 257, RGB),
@@ -236,6 +237,23 @@ def test_a_batch_brings_its_labels() -> None:
     assert torch.equal(inputs.item(2).tensor, pairs[2][0])
 
 
+@pytest.mark.parametrize("labels_", [[2, 0], (2, 0), np.array([2, 0]), torch.tensor([2, 0])])
+def test_a_batch_or_slice_brings_its_labels_in_any_form(labels_) -> None:
+    for images in (np.stack([RGB, RGB]), np.stack([GRAY, GRAY]), [pil("RGB"), pil("RGB")]):
+        assert labels(prepare((images, labels_))) == [2, 0]
+        assert labels(prepare([images, labels_])) == [2, 0]
+        assert labels(prepare({"image": images, "label": labels_})) == [2, 0]
+        assert labels(prepare({"image": images})) == [None, None]
+        assert labels(prepare([images, torch.eye(3)[:2]])) == [None, None]
+
+
+def test_labels_and_masks_have_an_order() -> None:
+    for name in ("labels", "masks"):
+        for things in ({0: 1}, {1}):
+            with pytest.raises(TypeError, match=f"{name} must be a list in the order"):
+                prepare(RGB, **{name: things})
+
+
 def test_a_data_set_is_read_when_someone_looks() -> None:
     data = Pairs()
     inputs = prepare(data)
@@ -324,6 +342,43 @@ def test_standardised_pictures_are_shown_from_their_minimum_to_their_maximum() -
 
 def transforms():
     return pytest.importorskip("torchvision").transforms
+
+
+def standardised(image: Image.Image) -> torch.Tensor:
+    """As many do it: a picture of one colour has no spread to divide by."""
+    x = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+    return ((x - x.mean()) / x.std())[:, 4:].flip(2)
+
+
+def test_a_preprocess_that_cannot_take_one_colour_shows_from_minimum_to_maximum() -> None:
+    item = prepare(RGB, standardised).item(0)
+    assert (item.picture.min(), item.picture.max()) == (0, 255)
+
+    def divides(image: Image.Image) -> torch.Tensor:
+        if np.array(image).std() == 0:
+            raise ZeroDivisionError
+        return standardised(image)
+
+    assert torch.equal(prepare(RGB, divides).item(0).tensor, item.tensor)
+
+
+def test_a_mask_follows_where_pictures_are_standardised() -> None:
+    mask = np.zeros((24, 32), bool)
+    mask[6:15, 2:9] = True
+    item = prepare([RGB, RGB], standardised, [mask, mask & False]).item(0)
+    assert (item.mask == mask[4:, ::-1]).all()
+    assert not prepare(RGB, standardised, mask & False).item(0).mask.any()
+
+    def edges(image: Image.Image) -> torch.Tensor:
+        x = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+        return x - torch.nn.functional.avg_pool2d(x, 3, 1, 1)
+
+    def negative(image: Image.Image) -> torch.Tensor:
+        x = torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255
+        return (x.mean() - x) / x.std()
+
+    assert (prepare(RGB, edges, mask).item(0).mask == mask).all()
+    assert (prepare(RGB, negative, mask).item(0).mask == mask).all()
 
 
 def test_torchvision_s_own_transforms_work() -> None:
@@ -490,6 +545,9 @@ REFUSED = {
     "a mask as label": ([(RGB, MASK)], ValueError, "Image 0 is a tuple.*`masks`"),
     "negative whole numbers": (RGB.astype(np.int16) - 9, ValueError, "Image 0.*-9 to 246.*black"),
     "normalised arrays": ([RGB, RGB / 99 - 1], ValueError, "Image 1.*floats from -1 to"),
+    "an image without pixels": ([Image.new("RGB", (0, 5))], ValueError, "no pixels: it is 0 × 5"),
+    "a set": ({"a.png"}, TypeError, "a set, which has no order"),
+    "labels of another number": ((np.stack([RGB, RGB]), [1]), ValueError, "2 pictures, but 1 lab"),
     "floats beyond": (RGB * 1.001, ValueError, "0 to 1"),
     "NaN": ([RGB, np.full((3, 4), np.nan)], ValueError, "Image 1 holds NaN"),
     "NaN in a tensor": (torch.full((3, 4, 4), torch.nan), ValueError, "Image 0 holds NaN"),
@@ -572,3 +630,10 @@ def test_a_broken_file_or_row_is_named(tmp_path) -> None:
 
     with pytest.raises(ValueError, match=re.escape("Image 2: the disk is gone")):
         prepare(Broken()).item(2)
+
+    class Missing(Pairs):
+        def __getitem__(self, index: int):
+            return {}["row"]
+
+    with pytest.raises(ValueError, match="Image 2: KeyError: 'row'"):
+        prepare(Missing()).item(2)

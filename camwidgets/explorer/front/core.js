@@ -173,6 +173,20 @@ export class Core {
     return scores ? top(scores) : null;
   }
 
+  /** Where an Explorer of the present model and picture begins. */
+  first() {
+    const { model_name: name, image_index: i } = this.last;
+    const { models, layers, methods } = this.offer;
+    const target = this.answer(name, i) ?? -1;
+    return {
+      model_name: models[0],
+      image_index: 0,
+      layer: layers[name].at(-1),
+      target,
+      method: methods[name][0],
+    };
+  }
+
   /** What `other` says, the rest as in the first setting. */
   second() {
     const choice = { ...this.last, ...this.last.other };

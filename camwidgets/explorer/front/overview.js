@@ -52,13 +52,10 @@ export class Overview {
       make("span", "cw-row", {}, hasLayers(choice.method) ? layer : ""),
       ...classes.map((c) => this.cell(layer, c, choice)),
     ]);
-    for (const word of [...names, ...rows])
+    const corner = make("span", "cw-row", {}, offer.models.length > 1 ? choice.model_name : "");
+    for (const word of [corner, ...names, ...rows])
       if (word.tagName === "SPAN") word.title = word.textContent;
-    this.root.replaceChildren(
-      make("span", "", {}, offer.models.length > 1 ? choice.model_name : ""),
-      ...names,
-      ...rows,
-    );
+    this.root.replaceChildren(corner, ...names, ...rows);
   }
 
   name(choice, c) {

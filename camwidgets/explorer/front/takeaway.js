@@ -21,8 +21,8 @@ export class TakeAway {
 
   draw() {
     if (this.root.hidden) return;
-    const { offer, last } = this.core;
-    say(this.text, code(offer.call, last, offer.first));
+    const { core } = this;
+    say(this.text, code(core.offer.call, core.last, core.first()));
   }
 
   async save() {

@@ -339,7 +339,7 @@ export class View {
     this.bars.show({
       classes: this.classes(),
       names: offer.names[name],
-      scores: scores?.error ? null : scores,
+      scores: scores && !scores.error ? this.withOthers(scores) : null,
       asked,
       truth,
       target: choice.target,
@@ -350,6 +350,23 @@ export class View {
     this.answer.disabled = best === choice.target;
     this.answer.title = offer.names[name][best];
     this.answer.hidden = offer.classes[name] < 2;
+  }
+
+  /** The scores of the picture, and of classes that it does not offer what their maps say. */
+  withOthers({ classes, scores, shares }) {
+    const { core, choice, name } = this;
+    const found = { classes: [...classes], scores: [...scores], shares: [...shares] };
+    for (const target of this.classes().filter((c) => !classes.includes(c))) {
+      const part = core.offer.methods[name]
+        .map((method) => keysOf(this.which({ ...choice, target, method })).at(-1))
+        .map((key) => core.store.get(key))
+        .find((each) => Number.isFinite(each?.score));
+      if (!part) continue;
+      found.classes.push(target);
+      found.scores.push(part.score);
+      found.shares.push(part.share);
+    }
+    return found;
   }
 }
 
