@@ -62,14 +62,17 @@ def write(folder: Path) -> str:
     """Run the examples, put their pictures into `folder`; the page's Markdown."""
     folder.mkdir(parents=True)
     prelude, cells = examples()
+    named = public()
+    if missing := [n for names in named.values() for n in names if n not in cells]:
+        raise ValueError(
+            "docs/examples.py has no cell `# %% name: alt text` for " + ", ".join(missing)
+        )
     space: dict[str, Any] = {}
     exec(prelude, space)
     parts = []
-    for module, names in public().items():
+    for module, names in named.items():
         parts.append(f"## {MODULES[module]}\n\n`{module}`\n")
         for name in names:
-            if name not in cells:
-                raise KeyError(f"examples.py has no lines for {module}.{name}.")
             alt, code = cells[name]
             shown, said = (None, "") if alt == "not run" else run(code, space)
             parts.append(entry(module, name, code))

@@ -45,4 +45,7 @@ for module in pkgutil.walk_packages(camwidgets.__path__, "camwidgets."):
             print(module.name)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert done.returncode == 0, done.stderr
+    assert not done.stdout, (
+        f"hidden by a function of the same name; give the file another:\n{done.stdout}"
+    )

@@ -146,9 +146,12 @@ GAPS = {
 
 @every_exercise
 def test_the_last_hint_with_its_gap_filled_is_right(exercise: Exercise) -> None:
+    assert exercise.name in GAPS, (
+        f'add to GAPS above: "{exercise.name}": (what goes into the gap, the lines round it)'
+    )
     filling, lines = GAPS[exercise.name]
     code = exercise.hints[2].split("`")[1]
-    assert "___" in code
+    assert "___" in code, f"the third hint has no gap: write ___ for it in {code!r}"
     body = lines.replace("{}", code.replace("___", filling))
     names = {
         **{"torch": torch, "nn": nn, "np": np, "F": F, "cw": cw},
@@ -163,10 +166,10 @@ def test_the_last_hint_with_its_gap_filled_is_right(exercise: Exercise) -> None:
 def test_the_hints_go_from_words_to_code(exercise: Exercise) -> None:
     where, which, line = exercise.hints
     for words in (where, which):
-        assert len(words.split()) >= 6
-        assert "___" not in words
+        assert len(words.split()) >= 6, f"a hint of fewer than six words: {words!r}"
+        assert "___" not in words, f"only the third hint has a gap, not {words!r}"
     assert where != which
-    assert line.startswith("`")
+    assert line.startswith("`"), f"the third hint begins with its line of code: {line!r}"
     for text in (*exercise.hints, *(mistake.says for mistake in exercise.mistakes)):
         assert text.count("`") % 2 == 0, text
         assert text.strip() == text

@@ -143,7 +143,10 @@ def test_every_parameter_matters_and_so_do_its_sizes_and_signs(exercise: Exercis
             if way in allowed or (way.startswith(("nine", "last", "first")) and "images" in name):
                 continue
             tried += 1
-            assert not accepted(exercise, mutant), f"{name}: {way}"
+            assert not accepted(exercise, mutant), (
+                f"accepted too after `{way}` (see changes) of `{name}`: add a trial to `cases` or "
+                f"`edges` that tells them apart; or, where the text allows it, add to NO_MATTER"
+            )
     assert tried or exercise.name == "clinic.steady_scores"
 
 
@@ -192,4 +195,6 @@ def test_a_change_in_one_place_of_the_code_is_noticed(exercise: Exercise) -> Non
         exec(program, names)
         mutant = names[exercise.reference.__name__]
         if accepted(exercise, mutant):
-            assert agrees(exercise, mutant, 1e-7), f"{what}\n{program}"
+            assert agrees(exercise, mutant, 1e-7), (
+                f"accepted, but it answers otherwise; add to `edges`: {what}\n{program}"
+            )

@@ -170,7 +170,7 @@ def test_the_numbers_for_the_browser_s_tests_are_those_of_python():
     now, then = json.loads(json.dumps(browser_numbers())), json.loads(EXPECTED.read_text())
     for new, old in zip(now.pop("upsample"), then.pop("upsample"), strict=True):
         np.testing.assert_allclose(new["result"], old["result"], atol=1e-4)
-    assert now == then
+    assert now == then, "run `python tests/explorer/test_front.py` if the numbers are to change"
 
 
 @pytest.mark.parametrize("size", [(5, 17), (64, 96), (1, 1), (7, 4)])
@@ -200,14 +200,17 @@ def tool(script: str, *without: str) -> subprocess.CompletedProcess:
 
 
 def test_the_committed_bundle_is_what_its_modules_give():
-    """`make front` writes it anew."""
     made = tool("bundle", "--outfile")
-    assert made.stdout == (ROOT / "camwidgets/explorer/explorer.js").read_text(encoding="utf-8")
+    assert made.returncode == 0, made.stderr
+    bundle = (ROOT / "camwidgets/explorer/explorer.js").read_text(encoding="utf-8")
+    assert made.stdout == bundle, "run `make front` and commit explorer.js"
 
 
 def test_the_front_end_is_linted_and_formatted():
     made = tool("lint")
-    assert made.returncode == 0, made.stdout + made.stderr
+    assert made.returncode == 0, (
+        made.stdout + made.stderr + "`npm run lint -- --write` mends what can be mended."
+    )
 
 
 def test_the_widget_sends_the_bundle():

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
+
+import camwidgets
 
 ROOT = Path(__file__).parents[2]
 CALLS = """
@@ -32,6 +35,13 @@ cw.overlay(cw.load_image("cell.png"), heat[0])
 def mypy(*arguments: str, cwd: Path = ROOT) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "mypy", *arguments]
     return subprocess.run(command, capture_output=True, text=True, cwd=cwd)
+
+
+def test_the_front_door_names_the_same_to_a_type_checker() -> None:
+    tree = ast.parse((ROOT / "camwidgets" / "__init__.py").read_text())
+    checked = next(node for node in tree.body if isinstance(node, ast.If))
+    typed = {a.name for node in checked.body for a in node.names}
+    assert typed == set(camwidgets.__all__), "`if TYPE_CHECKING` and __all__ list the same names"
 
 
 def test_the_package() -> None:

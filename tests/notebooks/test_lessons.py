@@ -8,6 +8,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 
+import jupytext
 import nbformat
 import pytest
 
@@ -23,6 +24,11 @@ each_notebook = pytest.mark.parametrize(
     [(source, kind) for source in SOURCES for kind in (0, 1)],
     ids=[f"{source.stem}-{kind}" for source in SOURCES for kind in ("lesson", "solution")],
 )
+
+
+def again(source: Path) -> str:
+    number = source.name.split("_")[0]
+    return f"run `python lessons/source/build.py {number}` and commit both notebooks"
 
 
 def committed(source: Path, kind: int) -> nbformat.NotebookNode:
@@ -41,8 +47,8 @@ def test_notebook_is_what_its_source_gives(source, kind):
     found = committed(source, kind)
     assert [(c.id, c.cell_type, c.source) for c in found.cells] == [
         (c.id, c.cell_type, c.source) for c in fresh.cells
-    ], f"{source.name} has changed: run `make lessons`"
-    assert [c.metadata for c in found.cells] == [c.metadata for c in fresh.cells]
+    ], f"{source.name} has changed: {again(source)}"
+    assert [c.metadata for c in found.cells] == [c.metadata for c in fresh.cells], again(source)
 
 
 @each_notebook
@@ -161,4 +167,19 @@ def test_every_exercise_that_is_checked_exists(source):
     from camwidgets.course.exercises._engine import exercises
 
     named = set(re.findall(r'\b(?:check|hint)\(\s*"([\w.]+)"', source.read_text()))
-    assert named <= set(exercises())
+    assert named <= set(exercises()), "no `Exercise` of camwidgets/course/exercises has this name"
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda source: source.stem)
+def test_exercises_are_tagged_and_headed_as_minutes_and_guide_read_them(source):
+    checked, text = 0, source.read_text()
+    for cell in jupytext.read(source).cells:
+        if re.search(r"^ *# solution$", cell.source, re.MULTILINE):
+            checked += "check(" in cell.source
+            assert "exercise" in cell.metadata.get("tags", []), (
+                f'its cell begins with `# %% tags=["exercise"]`:\n{cell.source}'
+            )
+    headed = re.findall(r"^# ### Exercise .+ \(\d+ minutes?, ★+\)", text, re.MULTILINE)
+    assert len(headed) == checked, (
+        "each exercise has a heading like `### Exercise 0.1 · The hottest square (3 minutes, ★)`"
+    )
