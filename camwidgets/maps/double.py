@@ -96,8 +96,8 @@ class _Double:
         self.model = model
         self.own = own
         self.made: dict[int, Any] = {}
-        self.known: dict[tuple[int, int], bool] = {}
-        """which functions lead to a module, as far as the packages known by then tell"""
+        self.cold: dict[int, Any] = {}
+        """what leads to no module, as far as the packages known by then tell"""
         self.packages = {"collections", "types"}
         """where the model's classes come from: other objects of theirs belong to it"""
 
@@ -107,7 +107,10 @@ class _Double:
             return self.made[id(inner)]
         _refuse(inner)
         of: Any = type(inner)
-        self.packages.add(of.__module__.partition(".")[0])
+        package = of.__module__.partition(".")[0]
+        if package not in self.packages:
+            self.packages.add(package)
+            self.cold.clear()
         new = self.made[id(inner)] = object.__new__(_endless(of))
         attributes = new.__dict__
         for key, value in list(vars(inner).items()):
@@ -154,7 +157,7 @@ class _Double:
             return self.thing(value._torchdynamo_orig_callable)
         if isinstance(value, WEAK):
             new = self.made[id(value)] = kind()
-            new.update(self.thing(dict(value) if hasattr(value, "items") else set(value)))
+            new.update(self.thing(_held(value)))
             return new
         if kind is weakref.ref:
             return weakref.ref(self.thing(value()))
@@ -278,24 +281,17 @@ class _Double:
 
     def leads(self, value: Any) -> bool:
         """Whether a module is reached from here through functions and the model's own objects."""
-        if type(value) is not FunctionType:
-            return self.reaches(value)
-        key = (id(value), len(self.packages))
-        if key not in self.known:
-            self.known[key] = self.reaches(value)
-        return self.known[key]
-
-    def reaches(self, value: Any) -> bool:
         seen: dict[int, Any] = {}
         to_see = [value]
         while to_see:
             part = to_see.pop()
-            if type(part) in PLAIN or id(part) in seen:
+            if type(part) in PLAIN or id(part) in seen or id(part) in self.cold:
                 continue
             if isinstance(part, nn.Module):
                 return True
             seen[id(part)] = part
             to_see += self.parts(part)
+        self.cold.update(seen)
         return False
 
     def parts(self, value: Any) -> Iterable[Any]:
@@ -303,9 +299,7 @@ class _Double:
         if isinstance(value, CONTAINERS):
             return _items(value)
         if isinstance(value, WEAK):
-            return [
-                part for item in list(getattr(value, "items", lambda: [value])()) for part in item
-            ]
+            return _items(_held(value))
         if kind in (MethodType, BuiltinMethodType):
             return (value.__self__,)
         if kind is functools.partial:
@@ -328,6 +322,11 @@ class _Double:
 
 def _package(value: Any) -> str:
     return type(value).__module__.partition(".")[0]
+
+
+def _held(weak: Any) -> Any:
+    """What a weak collection holds now, as a plain one."""
+    return set(weak) if isinstance(weak, weakref.WeakSet) else dict(weak)
 
 
 def _items(container: Any) -> list[Any]:
