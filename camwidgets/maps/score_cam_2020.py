@@ -29,7 +29,8 @@ def score_cam(
     H^k is A^k, upsampled to the image and brought to 0…1, equation (6); the baseline is a black
     (all zero) input. K + 1 forward passes an image, with a progress bar where that takes long.
 
-    Args, errors as `grad_cam`, and:
+    Args, errors as `grad_cam`, but a callable target is given the output for masked copies of one
+    image, and:
         batch_size: how many masked images go through the model at once.
 
     Returns:

@@ -8,12 +8,13 @@ of it shows rounding noise where the model is surest.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
 
+from .asked import form
 from .graph import behind_the_last_weights, name_of
 
 ENDINGS = {
@@ -92,20 +93,11 @@ def classes(output: Any, target: Target = None) -> Tensor:
         TypeError, ValueError: the output is not (N, K), or the target not among its K classes.
     """
     if not isinstance(output, Tensor) or output.ndim != 2:
-        found = (
-            f"a tensor of shape {tuple(output.shape)}"
-            if isinstance(output, Tensor)
-            else f"a {type(output).__name__}"
-        )
-        if isinstance(output, Tensor):
-            example = f"output[:, 3].mean({tuple(range(1, output.ndim - 1))})"
-        else:
-            example = (
-                "output[0][:, 3]" if isinstance(output, (tuple, list)) else "output['logits'][:, 3]"
-            )
+        tensor = "a tensor " if isinstance(output, Tensor) else ""
         raise ValueError(
-            f"The model's output is {found}, not (N, classes): give a callable target that "
-            f"returns one score per image, for example lambda output: {example}."
+            f"The model's output is {tensor}{form(output)}, not (N, classes): give a callable "
+            f"target that returns one score per image, for example lambda output: "
+            f"{_one_score(output)}."
         )
     if not output.is_floating_point() or not output.shape[1]:
         raise ValueError(
@@ -134,6 +126,18 @@ def classes(output: Any, target: Target = None) -> Tensor:
     if ((index < 0) | (index >= k)).any():
         raise ValueError(f"target {target} is not among the model's classes 0 to {k - 1}.")
     return index.expand(count)
+
+
+def _one_score(output: Any) -> str:
+    """What could make one score per image of an output that is not (N, classes)."""
+    if isinstance(output, Tensor):
+        places = tuple(range(1, output.ndim - 1))
+        return f"output[:, 3].mean({places})" if places else "output"
+    if isinstance(output, (tuple, list)):
+        return "output[0][:, 3]"
+    if hasattr(output, "logits") and not isinstance(output, Mapping):
+        return "output.logits[:, 3]"
+    return "output['logits'][:, 3]"
 
 
 def check_finite(score: Tensor) -> None:

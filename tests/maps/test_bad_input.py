@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -23,14 +24,18 @@ METHODS: dict[str, Callable[..., Any]] = {
     "cam": maps.cam,
     "grad_cam": lambda m, x, t=None: maps.grad_cam(m, x, "0", t),
     "layer_cam": lambda m, x, t=None: maps.layer_cam(m, x, None, t),
+    "hires_cam": lambda m, x, t=None: maps.hires_cam(m, x, None, t),
+    "grad_cam_plus_plus": lambda m, x, t=None: maps.grad_cam_plus_plus(m, x, None, t),
+    "score_cam": lambda m, x, t=None: maps.score_cam(m, x, None, t),
+    "eigen_cam": lambda m, x, t=None: maps.eigen_cam(m, x, None),
     "positive_grad_cam": lambda m, x, t=None: maps.positive_grad_cam(m, x, None, t),
     "gradient": maps.gradient,
     "guided_backprop": maps.guided_backprop,
     "deconvnet": maps.deconvnet,
     "guided_grad_cam": lambda m, x, t=None: maps.guided_grad_cam(m, x, None, t),
 }
-WITH_TARGET = [name for name in METHODS if name != "layer_names"]
-GRADIENTS = [name for name in WITH_TARGET if name != "cam"]
+WITH_TARGET = [name for name in METHODS if name not in ("layer_names", "eigen_cam")]
+GRADIENTS = [name for name in WITH_TARGET if name not in ("cam", "score_cam")]
 
 
 def words(*parts: str) -> str:
@@ -367,6 +372,12 @@ def test_cam_of_a_head_without_a_layer() -> None:
         (lambda o: torch.complex(o, o), "complex64", lambda output: output[:, 3].abs()),
         (lambda o: o > 0, "torch.bool", None),
         (lambda o: o[:, :0], "(2, 0)", None),
+        (lambda o: o[:, 3], "lambda output: output.", lambda output: output),
+        (
+            lambda o: SimpleNamespace(logits=o),
+            "output.logits[:, 3]",
+            lambda output: output.logits[:, 3],
+        ),
     ],
 )
 def test_an_output_without_classes(head: Callable, says: str, target: Any) -> None:
@@ -376,7 +387,7 @@ def test_an_output_without_classes(head: Callable, says: str, target: Any) -> No
 
     model = Headed(*gap_net())
     with pytest.raises(ValueError, match=words("output", says)):
-        maps.grad_cam(model, IMAGES)
+        maps.grad_cam(model, IMAGES, "6", 1)
     if target is not None:
         assert maps.grad_cam(model, IMAGES, "6", target).shape == (2, 4, 4)
 
