@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import deepcopy
 
 import numpy as np
@@ -61,14 +62,19 @@ def _norm_guarded(features: Tensor, alpha: Tensor) -> Tensor:
     return torch.nan_to_num(heat / heat.max(), nan=0.0)
 
 
-def _only_norm_in_eval(model: nn.Module, images: Tensor) -> Tensor:
-    modes = {m: m.training for m in model.modules() if isinstance(m, nn.BatchNorm2d)}
-    for module in modes:
-        module.eval()
-    output = model(images)
-    for module, training in modes.items():
-        module.train(training)
-    return output
+def _norms_in_eval(within: Callable) -> Callable:
+    """Only those batch norms in eval mode that are found `within` the model."""
+
+    def scores(model: nn.Module, images: Tensor) -> Tensor:
+        modes = {m: m.training for m in within(model) if isinstance(m, nn.BatchNorm2d)}
+        for module in modes:
+            module.eval()
+        output = model(images)
+        for module, training in modes.items():
+            module.train(training)
+        return output
+
+    return scores
 
 
 def _mode_by_mode(model: nn.Module, images: Tensor) -> Tensor:
@@ -86,16 +92,6 @@ def _there_and_back(model: nn.Module, images: Tensor) -> Tensor:
     model.eval()
     output = model(images).tolist()
     model.train()
-    return output
-
-
-def _only_the_children(model: nn.Module, images: Tensor) -> Tensor:
-    modes = {m: m.training for m in model.children() if isinstance(m, nn.BatchNorm2d)}
-    for module in modes:
-        module.eval()
-    output = model(images)
-    for module, training in modes.items():
-        module.train(training)
     return output
 
 
@@ -144,7 +140,7 @@ RIGHT = {
         ),
     ),
     "clinic.steady_scores": (
-        _only_norm_in_eval,
+        _norms_in_eval(nn.Module.modules),
         _mode_by_mode,
         _there_and_back,
         lambda model, images: deepcopy(model).eval()(images),
@@ -158,5 +154,5 @@ WRONG = {
             "nk,nkij->nij", weight[output.sigmoid().argmax(dim=1)], features
         ),
     ),
-    "clinic.steady_scores": (_only_the_children,),
+    "clinic.steady_scores": (_norms_in_eval(nn.Module.children),),
 }
