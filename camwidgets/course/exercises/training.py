@@ -164,8 +164,9 @@ ACCURACY = Exercise(
         ),
         Mistake(
             lambda scores, labels: (scores.max(1).values == labels).float().mean(),
-            "0 on every input, or nearly so. Compare the position of the highest score with the "
-            "label, not the score itself; count single images, and divide without `//`.",
+            "Your answer is 0 on every input, or nearly so. Is it the highest score's position "
+            "that you compare with the label, not the score itself? Do you count image by image, "
+            "and divide by `/`, not `//`?",
         ),
         Mistake(
             lambda scores, labels: (scores.argmax(1) == labels).float(),
