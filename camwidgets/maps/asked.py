@@ -76,7 +76,7 @@ def check(model: nn.Module, images: Tensor) -> None:
             "images and model are on the meta device and hold no numbers: build the model on a "
             "real one, model.to_empty(device='cpu'), and load its state_dict."
         )
-    if not torch.isfinite(images).all():
+    if not images.sum().isfinite() and not torch.isfinite(images).all():  # a sum is quick
         raise ValueError("images hold NaN or infinite values: clean them before asking for a map.")
 
 

@@ -7,6 +7,7 @@ import copy
 import dis
 import functools
 import inspect
+import operator
 import random
 import weakref
 from array import array
@@ -30,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils.data import DataLoader, Dataset
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
@@ -105,13 +106,13 @@ class _Double:
         inner = unwrapped(module)
         if id(inner) in self.made:
             return self.made[id(inner)]
-        _refuse(inner)
         of: Any = type(inner)
-        package = of.__module__.partition(".")[0]
+        _refuse(of)
+        endless, package, methods = _known(of, of.forward)
         if package not in self.packages:
             self.packages.add(package)
             self.cold.clear()
-        new = self.made[id(inner)] = object.__new__(_endless(of))
+        new = self.made[id(inner)] = object.__new__(endless)
         attributes = new.__dict__
         for key, value in list(vars(inner).items()):
             kind = type(value)
@@ -122,7 +123,7 @@ class _Double:
             else:
                 attributes[key] = self.thing(value)
         self.fill_slots(inner, new)
-        for name, method, plain, bind in _methods(of, of.forward):
+        for name, method, plain, bind in methods:
             if self.leads(plain):
                 plain = self.thing(plain)
             now = getattr(of, name)
@@ -177,7 +178,7 @@ class _Double:
         return self.instance(value)
 
     def tensor(self, tensor: Tensor) -> Tensor:
-        if isinstance(tensor, (UninitializedBuffer, UninitializedParameter)):
+        if isinstance(tensor, UninitializedTensorMixin):
             raise ValueError(
                 "The model has lazy layers: call it once on an image to give them shapes."
             )
@@ -195,8 +196,8 @@ class _Double:
         if kind is MappingProxyType:
             return kind({self.thing(key): self.thing(part) for key, part in value.items()})
         if isinstance(value, (tuple, frozenset)):
-            parts = [self.thing(part) for part in value]
-            if all(new is old for new, old in zip(parts, value, strict=True)):
+            parts = list(map(self.thing, value))
+            if all(map(operator.is_, parts, value)):
                 return value
             return (tuple if isinstance(value, tuple) else frozenset).__new__(kind, parts)
         base: Any = kind if kind in EMPTY else next(b for b in BASES if isinstance(value, b))
@@ -350,6 +351,15 @@ def _refers(value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
+def _known(kind: Any, forward: Any) -> tuple[Any, str, list[tuple[str, Any, Any, Any]]]:
+    """What doubling needs to know of a class of modules: its double's, its package, its methods.
+
+    (`forward` is its forward: a class may be given another one.)
+    """
+    return _endless(kind), kind.__module__.partition(".")[0], _methods(kind)
+
+
+@functools.lru_cache(maxsize=1024)
 def _endless(kind: Any) -> Any:
     """The class, or a subclass whose `__del__` closes nothing that the model has open."""
     if not hasattr(kind, "__del__"):
@@ -369,12 +379,11 @@ def _slots(kind: Any) -> list[str]:
     ]
 
 
-@functools.lru_cache(maxsize=1024)
-def _methods(kind: Any, forward: Any) -> list[tuple[str, Any, Any, Any]]:
+def _methods(kind: Any) -> list[tuple[str, Any, Any, Any]]:
     """The methods that a module's double may need of its own, of classes that are not torch's.
 
     Each with the function inside (of one that is compiled, the plain one), and what it is bound by:
-    nothing if it is static. (`forward` is its forward: a class may be given another one.)
+    nothing if it is static.
     """
     found = []
     own = [base for base in kind.__mro__[:-1] if not base.__module__.startswith("torch.")]
@@ -409,9 +418,8 @@ def _used(code: CodeType) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*own, *inner]))
 
 
-def _refuse(module: nn.Module) -> None:
-    kind = type(module)
-    if isinstance(module, torch.jit.ScriptModule):
+def _refuse(kind: type[nn.Module]) -> None:
+    if issubclass(kind, torch.jit.ScriptModule):
         raise ValueError(
             f"A TorchScript module ({kind.__name__}) has no layers that can be watched: give the "
             "Python model that it was made from, with the same state_dict."
