@@ -34,6 +34,8 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedTensorMixin
 from torch.utils.data import DataLoader, Dataset
 
+from .writes import written
+
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 EMPTY = {dict, OrderedDict, list, tuple, set, deque}
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
@@ -61,9 +63,10 @@ def stand_in(model: nn.Module, *, own: bool = False) -> nn.Module:
 
     Each module is a new object of the same class with attributes of its own: hook tables and
     other containers are copies, buffers too, and parameters are constants that share the model's
-    numbers. Modules that the model refers to elsewhere (in a list, a bound method, a closure, an
-    object) are replaced there as well. No `__init__` runs and nothing needs to be copyable.
-    `DataParallel` and compiled modules are unwrapped.
+    numbers (but for those that the model's own code may change, which are copies). Modules that
+    the model refers to elsewhere (in a list, a bound method, a closure, an object) are replaced
+    there as well. No `__init__` runs and nothing needs to be copyable. `DataParallel` and compiled
+    modules are unwrapped.
 
     Args:
         model: any module; only read.
@@ -99,6 +102,8 @@ class _Double:
         self.made: dict[int, Any] = {}
         self.cold: dict[int, Any] = {}
         """what leads to no module, as far as the packages known by then tell"""
+        self.written: set[int] = set()
+        """the parameters that the model may change when it runs"""
         self.packages = {"collections", "types"}
         """where the model's classes come from: other objects of theirs belong to it"""
 
@@ -108,10 +113,11 @@ class _Double:
             return self.made[id(inner)]
         of: Any = type(inner)
         _refuse(of)
-        endless, package, methods = _known(of, of.forward)
+        endless, package, methods, shared = _known(of, of.forward)
         if package not in self.packages:
             self.packages.add(package)
             self.cold.clear()
+        self.written.update(map(id, written(inner)))
         new = self.made[id(inner)] = object.__new__(endless)
         attributes = new.__dict__
         for key, value in list(vars(inner).items()):
@@ -123,6 +129,8 @@ class _Double:
             else:
                 attributes[key] = self.thing(value)
         self.fill_slots(inner, new)
+        for name in shared:
+            attributes.setdefault(name, self.thing(getattr(of, name)))
         for name, method, plain, bind in methods:
             if self.leads(plain):
                 plain = self.thing(plain)
@@ -184,9 +192,10 @@ class _Double:
             )
         constant = tensor.detach()
         is_parameter = isinstance(tensor, nn.Parameter)
-        if self.own or not is_parameter or tensor.is_inference():
+        copied = self.own or id(tensor) in self.written
+        if copied or not is_parameter or tensor.is_inference():
             constant = constant.clone()
-        if self.own and is_parameter:  # so that a stand-in of this one shares it
+        if copied and is_parameter:  # so that it is known from those that are shared
             constant = nn.Parameter(constant, requires_grad=False)
         self.made[id(tensor)] = constant
         return constant
@@ -351,12 +360,19 @@ def _refers(value: Any) -> bool:
 
 
 @functools.lru_cache(maxsize=1024)
-def _known(kind: Any, forward: Any) -> tuple[Any, str, list[tuple[str, Any, Any, Any]]]:
-    """What doubling needs to know of a class of modules: its double's, its package, its methods.
+def _known(kind: Any, forward: Any) -> tuple[Any, str, list[tuple[str, Any, Any, Any]], list[str]]:
+    """What doubling needs to know of a class of modules.
 
+    Its double's class, its package, its methods, and the modules that all of its objects share.
     (`forward` is its forward: a class may be given another one.)
     """
-    return _endless(kind), kind.__module__.partition(".")[0], _methods(kind)
+    shared = [name for base in _own(kind) for name, part in vars(base).items() if _refers(part)]
+    return _endless(kind), kind.__module__.partition(".")[0], _methods(kind), shared
+
+
+def _own(kind: Any) -> list[type]:
+    """The class and its bases but for those of PyTorch."""
+    return [base for base in kind.__mro__[:-1] if not base.__module__.startswith("torch.")]
 
 
 @functools.lru_cache(maxsize=1024)
@@ -386,8 +402,7 @@ def _methods(kind: Any) -> list[tuple[str, Any, Any, Any]]:
     nothing if it is static.
     """
     found = []
-    own = [base for base in kind.__mro__[:-1] if not base.__module__.startswith("torch.")]
-    for name in {name for base in own for name in vars(base)}:
+    for name in {name for base in _own(kind) for name in vars(base)}:
         method = inspect.getattr_static(kind, name)
         bind = type(method) if type(method) in (staticmethod, classmethod) else FunctionType
         method = getattr(method, "__func__", method)

@@ -379,7 +379,7 @@ def _called(model: nn.Module, images: Tensor) -> Any:
 
 
 def refuse_changed(
-    weights: list[nn.Parameter], versions: list[int], error: Exception | None = None
+    weights: list[Tensor], versions: list[int], error: Exception | None = None
 ) -> None:
     """Raise the sentence for weights that have other versions now, caused by `error`."""
     if versions != [weight._version for weight in weights]:
@@ -467,7 +467,8 @@ class _Pass(ABC):
             if isinstance(layer, nn.Linear):
                 hooks.append(layer.register_forward_hook(self._keep_head))
         modules = (self.model, *self.layers.values())
-        weights = [w for m in modules for w in m._parameters.values() if w is not None]
+        held = [w for m in modules for w in m._parameters.values() if w is not None]
+        weights = [w for w in held if not isinstance(w, nn.Parameter)]  # those of the model's
         versions = [weight._version for weight in weights]
         try:
             with (

@@ -363,6 +363,76 @@ class Draws(nn.Module):
         Draws.closed += 1
 
 
+class Masked(nn.Module):
+    """Changes its weights when it runs."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.inner, self.how = gap_net(), how
+        self.calls = nn.Parameter(torch.zeros(()), requires_grad=False)
+        if how == "hook":
+            self.inner[0].register_forward_pre_hook(clamp)
+
+    @torch.no_grad()
+    def limit(self, weight: Tensor) -> None:
+        weight.clamp_(min=0)
+
+    @property
+    def limited(self) -> Tensor:
+        self.inner[0].weight.data[self.inner[0].weight < 0] = 0
+        return self.inner[0].weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        weight = self.inner[0].weight
+        self.calls += 1
+        if self.how == "data":
+            weight.data *= weight > 0
+        elif self.how == "method":
+            self.limit(weight)
+        elif self.how == "function":
+            clamp(self.inner[0], ())
+        elif self.how == "property":
+            assert self.limited is weight
+        return self.inner(x)
+
+
+def clamp(module: nn.Module, inputs: tuple) -> None:
+    with torch.no_grad():
+        module.weight.copy_(module.weight.relu())
+
+
+@pytest.mark.parametrize("how", ["data", "method", "function", "property", "hook"])
+def test_weights_that_a_model_changes_itself(how: str) -> None:
+    model, limited = seeded(lambda: Masked(how)), seeded(gap_net)
+    assert (limited[0].weight < 0).any()
+    with untouched(model, IMAGES):
+        of_model = grad_cam(model, IMAGES, "inner.6", 1)
+    with torch.no_grad():
+        limited[0].weight.clamp_(min=0)
+    assert_close(of_model, grad_cam(limited, IMAGES, "6", 1))
+
+
+class Shares(nn.Module):
+    """Its objects share a module through their class."""
+
+    features = gap_net()[:4].train()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = gap_net()[4:]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.features(x))
+
+
+def test_a_module_of_the_class_is_not_touched() -> None:
+    model = Shares()
+    with untouched(model, IMAGES), untouched(Shares.features, IMAGES):
+        of_model = grad_cam(model, IMAGES, "head.6", 1)
+    whole = nn.Sequential(*Shares.features, *model.head)
+    assert_close(of_model, grad_cam(whole, IMAGES, "6", 1))
+
+
 def test_objects_that_count_and_draw_are_the_stand_in_s_own() -> None:
     model = seeded(Draws)
     before = model.state()
