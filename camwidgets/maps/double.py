@@ -31,7 +31,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
 from .writes import written
@@ -186,7 +186,7 @@ class _Double:
         return self.instance(value)
 
     def tensor(self, tensor: Tensor) -> Tensor:
-        if isinstance(tensor, UninitializedTensorMixin):
+        if is_lazy(tensor):
             raise ValueError(
                 "The model has lazy layers: call it once on an image to give them shapes."
             )
