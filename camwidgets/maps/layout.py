@@ -195,12 +195,14 @@ def _is_spatial(axis: Axis) -> bool:
 def _most_spatial(inputs: list[Layout | None], shape: Shape) -> Layout | None:
     """Of a sum or product, the operand that says most about the positions."""
     layouts = [layout for layout in inputs if layout is not None]
+    if len(layouts) < 2:
+        return layouts[0] if layouts else None
 
     def says(layout: Layout) -> tuple[bool, int]:
         sizes = [prod(atom.size for atom in axis) for axis in layout]
         return sizes == list(shape), sum(map(_is_spatial, layout))
 
-    return max(layouts, key=says, default=None)
+    return max(layouts, key=says)
 
 
 def _resized(given: Layout, shape: Shape) -> Layout | None:
