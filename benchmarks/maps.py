@@ -29,11 +29,15 @@ import torchvision
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from camwidgets.explorer.atlas import Atlas
+from camwidgets.explorer.inputs import prepare
 from camwidgets.maps import grad_cam, grad_cam_2017, guided_grad_cam, record
 
 Maps = dict[tuple[str, int], Tensor]
 Job = Callable[[], Maps]
 CLASSES = list(range(10))
+PICTURES = 50
+"""more than an Explorer's picture is computed in one run"""
 
 
 def course_cnn() -> nn.Module:
@@ -52,10 +56,14 @@ def course_cnn() -> nn.Module:
     return model
 
 
+def resnet(layers: int) -> Callable[[], nn.Module]:
+    return partial(torchvision.models.get_model, f"resnet{layers}", num_classes=10)
+
+
 NETS: dict[str, tuple[Callable[[], nn.Module], int, list[str]]] = {
     "course CNN 64²": (course_cnn, 64, [f"blocks.{i}" for i in range(4)]),
-    "ResNet-18 224²": (torchvision.models.resnet18, 224, [f"layer{i}" for i in range(1, 5)]),
-    "ResNet-50 224²": (torchvision.models.resnet50, 224, [f"layer{i}" for i in range(1, 5)]),
+    "ResNet-18 224²": (resnet(18), 224, [f"layer{i}" for i in range(1, 5)]),
+    "ResNet-50 224²": (resnet(50), 224, [f"layer{i}" for i in range(1, 5)]),
 }
 
 
@@ -97,6 +105,29 @@ def limit_guided(model: nn.Module, images: Tensor, layer: str, c: int) -> Maps:
     return {(layer, c): where * pixels}
 
 
+def limit_picture(model: nn.Module, images: Tensor, layers: list[str], classes: list[int]) -> Maps:
+    """Grad-CAM of all layers and guided backpropagation of all classes from one forward pass."""
+    kept: dict[str, Tensor] = {}
+    x = images.clone().requires_grad_()
+    modules = dict(model.named_modules())
+    hooks = [modules[n].register_forward_hook(partial(note, kept, n)) for n in layers]
+    output = model(x)
+    for hook in hooks:
+        hook.remove()
+    found = {}
+    for c in classes:
+        score = output[:, c].sum()
+        gradients = torch.autograd.grad(score, list(kept.values()), retain_graph=True)
+        for (name, A), g in zip(kept.items(), gradients, strict=True):
+            found[name, c] = torch.einsum("nk,nkij->nij", g.mean((2, 3)), A.detach())
+        torch.autograd.grad(score, x, retain_graph=True)
+    return found
+
+
+def note(kept: dict[str, Tensor], name: str, module: nn.Module, inputs: tuple, A: Tensor) -> None:
+    kept[name] = A
+
+
 # ---- ours and the peers' -------------------------------------------------------------------------
 
 
@@ -108,6 +139,18 @@ def ours(model: nn.Module, images: Tensor, layers: list[str], classes: list[int]
         for c, gradients in zip(classes, every, strict=True)
         for name, A in recording.features.items()
     }
+
+
+def picture_of(atlas: Atlas, image: int) -> Maps:
+    """All that an Explorer shows of an image; of it, Grad-CAM is compared."""
+    found = {}
+    for key in atlas.wanted(0, image, 0, None, "Grad-CAM", ahead=False):
+        part = atlas.part(key)
+        if key.endswith("/Grad-CAM"):
+            c = int(key.split("/")[3])
+            maps = zip(part.header["maps"], part.raw(), strict=True)
+            found |= {(each["layer"], c): torch.from_numpy(heat)[None] for each, heat in maps}
+    return found
 
 
 def with_captum(model: nn.Module, images: Tensor, layers: list[str], classes: list[int]) -> Maps:
@@ -198,6 +241,12 @@ def jobs_of(model: nn.Module, images: Tensor, layers: list[str]) -> dict[str, di
             "camwidgets": lambda: {(last, c): guided_grad_cam(model, images, last, c)},
         },
     }
+    atlas = Atlas({"model": model}, prepare(images[0].repeat(PICTURES, 1, 1, 1)))
+    shown, image = atlas.offer["layers"]["model"], iter(range(1, PICTURES))
+    jobs["an Explorer's picture, 10 classes"] = {
+        "limit": partial(limit_picture, model, images, shown, CLASSES),
+        "camwidgets": lambda: picture_of(atlas, next(image)),
+    }
     if "captum" in here:
         jobs["guided Grad-CAM"]["captum"] = partial(guided_with_captum, model, images, last, c)
     return jobs
@@ -280,6 +329,33 @@ def growth() -> list[dict[str, float | str]]:
     return rows
 
 
+def set_up() -> list[dict[str, float | str]]:
+    """The time until an Explorer has its first picture, in forward passes."""
+    rows = []
+    for net, (build, size, _) in NETS.items():
+        model, images = build().eval(), torch.randn(1, 3, size, size)
+        jobs: dict[str, Job] = {
+            "forward": lambda m=model, x=images: no_graph(m, x),
+            "set-up": lambda m=model, x=images: first_picture(m, x),
+        }
+        times = {who: statistics.median(ms) for who, ms in rounds(jobs, 20, "set-up").items()}
+        passes = times["set-up"] / times["forward"]
+        print(f"  {net:26}{times['set-up']:9.2f} ms  {passes:6.2f} forward passes")
+        rows.append({"net": net, "ms": times["set-up"], "forward passes": passes})
+    return rows
+
+
+def no_graph(model: nn.Module, images: Tensor) -> Maps:
+    with torch.no_grad():
+        model(images)
+    return {}
+
+
+def first_picture(model: nn.Module, images: Tensor) -> Maps:
+    Atlas({"model": model}, prepare(images)).close()
+    return {}
+
+
 def memory(calls: int) -> dict[str, float]:
     """Resident megabytes before and after many calls, and at the peak."""
     model, images = course_cnn().eval(), torch.randn(1, 3, 64, 64)
@@ -338,20 +414,23 @@ def main() -> None:
         for name, jobs in jobs_of(model, images, layers).items():
             title = f"{net}, {name}"
             repeats = arguments.repeats if size > 64 else 5 * arguments.repeats
-            if "×" in name:
+            if "classes" in name:
                 repeats = max(3, repeats // 6)
             found = {who: job() for who, job in jobs.items()}
             reference = found["camwidgets" if "guided" in name else "limit"]
             rows += table(title, rounds(jobs, repeats, title), reference, found)
     print("growth")
     grown = growth()
+    print("an Explorer's first picture")
+    first = set_up()
     print("memory")
     kept = memory(arguments.calls)
     if arguments.json:
         about = {"machine": platform.machine(), "torch": torch.__version__, "threads": 1}
         record_ = {**about, "date": time.strftime("%Y-%m-%d"), "rows": rows}
         Path(arguments.json).write_text(
-            json.dumps({**record_, "growth": grown, "memory": kept}, indent=1) + "\n"
+            json.dumps({**record_, "growth": grown, "set-up": first, "memory": kept}, indent=1)
+            + "\n"
         )
     if arguments.figure:
         figure(rows, arguments.figure)
