@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import warnings
 from collections import Counter
@@ -32,7 +33,12 @@ LEARNED = ("Convolution", "Addmm", "Mm", "Bmm")
 
 def name_of(node: Any) -> str:
     """A node's operation: ReluBackward0 → Relu."""
-    return re.sub(r"Backward\d*$", "", node.name().rpartition("::")[2])
+    return _operation(node.name())
+
+
+@functools.lru_cache(maxsize=1024)
+def _operation(name: str) -> str:
+    return re.sub(r"Backward\d*$", "", name.rpartition("::")[2])
 
 
 def reached(root: Any, beyond: Callable[[Any], bool] = lambda node: True) -> set[Any]:
