@@ -5,14 +5,18 @@ A busy or retraining notebook cannot disturb it, nor it the notebook.
 
 from __future__ import annotations
 
-from types import FunctionType
+from collections import deque
+from collections.abc import Iterable
+from contextlib import suppress
+from types import CellType, FunctionType, MethodType
 from typing import Any
 from weakref import ReferenceType, WeakKeyDictionary, ref
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..maps import stand_in
+from ..maps.double import EMPTY, PLAIN, doubles
 from .guard import Guard
 
 
@@ -24,7 +28,8 @@ class Private:
     """
 
     def __init__(self, model: nn.Module) -> None:
-        self.model = stand_in(model, own=True)
+        self.parts = doubles(model, own=True)
+        self.model: nn.Module = self.parts[0]
         self.guard = Guard()
 
 
@@ -38,47 +43,69 @@ def private(model: nn.Module) -> Private:
         TypeError, ValueError: no module, or one that has no stand-in.
     """
     known = _known[model]() if isinstance(model, nn.Module) and model in _known else None
-    if known is None or not _same(stand_in(model), known.model):
+    if known is None or not _Comparison(doubles(model), known.parts).holds():
         known = Private(model)
         _known[model] = ref(known)
     return known
 
 
-def _same(model: nn.Module, own: nn.Module) -> bool:
-    """Whether two stand-ins are of the same modules with the same hooks, settings and numbers.
+class _Comparison:
+    """Whether all doubles of a model now are like those of then.
 
     The numbers are compared one by one, a small part of a forward pass: a change through `.data`
     leaves no other trace.
     """
-    pairs = zip(model.modules(), own.modules(), strict=False)
-    return len(list(model.modules())) == len(list(own.modules())) and all(
-        _settings(a) == _settings(b) and _equal(_tensors(a), _tensors(b)) for a, b in pairs
-    )
+
+    def __init__(self, now: list[Any], then: list[Any]) -> None:
+        self.now, self.then = now, then
+        self.place = {id(part): k for k, part in enumerate(now)}
+        self.before = {id(part): k for k, part in enumerate(then)}
+
+    def holds(self) -> bool:
+        return len(self.now) == len(self.then) and all(map(self.alike, self.now, self.then))
+
+    def alike(self, one: Any, other: Any) -> bool:
+        """Whether two doubles are, but for what they hold that was doubled itself."""
+        if one is other:
+            return True
+        if isinstance(one, Tensor) and isinstance(other, Tensor):
+            same = (one.dtype, one.device, one.shape) == (other.dtype, other.device, other.shape)
+            return same and torch.equal(one, other)
+        if type(one) is not type(other):
+            return False
+        if isinstance(one, np.ndarray):
+            return np.array_equal(one, other)
+        if isinstance(one, FunctionType):
+            return one.__code__ is other.__code__
+        if isinstance(one, (set, frozenset)):
+            return len(one) == len(other)
+        return self.hold_the_same(_inside(one), _inside(other))
+
+    def hold_the_same(self, some: Iterable[Any], others: Iterable[Any]) -> bool:
+        some, others = list(some), list(others)
+        return len(some) == len(others) and all(map(self.same, some, others))
+
+    def same(self, one: Any, other: Any) -> bool:
+        """Whether two doubles hold the same in one place."""
+        kind = type(one)
+        if one is other or self.place.get(id(one), -1) == self.before.get(id(other), -2):
+            return True
+        if kind is not type(other):
+            return False
+        if kind in PLAIN:
+            return one == other
+        if kind is MethodType:
+            return self.same(one.__func__, other.__func__)
+        return (isinstance(one, tuple) or kind in EMPTY) and self.hold_the_same(one, other)
 
 
-def _settings(module: nn.Module) -> dict[str, Any]:
-    """The class, the hooks, and what is set by numbers, words and functions."""
-    plain = (bool, int, float, str, type(None), FunctionType)
-    found: dict[str, Any] = {"class": type(module)}
-    for name, value in vars(module).items():
-        if name.endswith("_hooks"):
-            found[name] = list(value or ())
-        elif isinstance(value, plain):
-            found[name] = value
-    return found
-
-
-def _tensors(module: nn.Module) -> dict[str, Tensor | None]:
-    return {**module._parameters, **module._buffers}
-
-
-def _equal(some: dict[str, Tensor | None], others: dict[str, Tensor | None]) -> bool:
-    return some.keys() == others.keys() and all(
-        _alike(tensor, others[name]) for name, tensor in some.items()
-    )
-
-
-def _alike(one: Tensor | None, other: Tensor | None) -> bool:
-    if one is None or other is None:
-        return one is other
-    return one.dtype == other.dtype and one.device == other.device and torch.equal(one, other)
+def _inside(thing: Any) -> Iterable[Any]:
+    """What a double holds, in order."""
+    yield from vars(thing).values() if hasattr(thing, "__dict__") else ()
+    if isinstance(thing, dict):
+        yield from (part for item in thing.items() for part in item)
+    elif isinstance(thing, CellType):
+        with suppress(ValueError):  # not filled yet
+            yield thing.cell_contents
+    elif isinstance(thing, (list, deque)):
+        yield from thing

@@ -76,10 +76,17 @@ def stand_in(model: nn.Module, *, own: bool = False) -> nn.Module:
         TypeError: `model` is no module.
         ValueError: TorchScript or a quantised model, whose layers cannot be watched.
     """
+    return doubles(model, own=own)[0]
+
+
+def doubles(model: nn.Module, *, own: bool = False) -> list[Any]:
+    """A `stand_in`, and behind it all other things of which it has doubles, always in one order."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {instead(model)}.")
+    double = _Double(model, own)
     with torch.inference_mode(False), torch.no_grad():
-        return _Double(model, own).module(model)
+        double.module(model)
+    return list(double.made.values())
 
 
 def unwrapped(module: Any) -> nn.Module:
@@ -153,7 +160,8 @@ class _Double:
         if id(value) in self.made:
             return self.made[id(value)]
         if kind in PROXIES:
-            return weakref.proxy(self.thing(value.__init__.__self__))
+            held = _behind(value)
+            return value if held is None else weakref.proxy(self.thing(held))
         if isinstance(value, nn.Module):
             return self.module(value)
         if isinstance(value, Tensor):
@@ -166,16 +174,17 @@ class _Double:
             return self.thing(value._torchdynamo_orig_callable)
         if isinstance(value, WEAK):
             new = self.made[id(value)] = kind()
-            new.update(self.thing(_held(value)))
+            new.update(self.thing(_alive(value)))
             return new
         if kind is weakref.ref:
-            return weakref.ref(self.thing(value()))
+            held = value()
+            return value if held is None else weakref.ref(self.thing(held))
         if not self.leads(value) and (callable(value) or not self.belongs(value)):
             return value
         if kind is FunctionType:
             return self.function(value)
         if kind is MethodType:
-            return MethodType(value.__func__, self.thing(value.__self__))
+            return MethodType(self.led(value.__func__), self.thing(value.__self__))
         if kind is BuiltinMethodType:
             return getattr(self.thing(value.__self__), value.__name__)
         if kind is functools.partial:
@@ -295,6 +304,7 @@ class _Double:
         to_see = [value]
         while to_see:
             part = to_see.pop()
+            part = _behind(part) if type(part) in PROXIES else part
             if type(part) in PLAIN or id(part) in seen or id(part) in self.cold:
                 continue
             if isinstance(part, nn.Module):
@@ -309,8 +319,10 @@ class _Double:
         if isinstance(value, CONTAINERS):
             return _items(value)
         if isinstance(value, WEAK):
-            return _items(_held(value))
-        if kind in (MethodType, BuiltinMethodType):
+            return _items(_alive(value))
+        if kind is MethodType:
+            return (value.__self__, value.__func__)
+        if kind is BuiltinMethodType:
             return (value.__self__,)
         if kind is functools.partial:
             return (value.func, *value.args, *value.keywords.values())
@@ -334,7 +346,15 @@ def _package(value: Any) -> str:
     return type(value).__module__.partition(".")[0]
 
 
-def _held(weak: Any) -> Any:
+def _behind(proxy: Any) -> Any:
+    """What a weak proxy stands for; None if that is gone."""
+    try:
+        return proxy.__init__.__self__
+    except ReferenceError:
+        return None
+
+
+def _alive(weak: Any) -> Any:
     """What a weak collection holds now, as a plain one."""
     return set(weak) if isinstance(weak, weakref.WeakSet) else dict(weak)
 
@@ -354,6 +374,7 @@ def _contents(cells: Iterable[CellType]) -> Iterable[Any]:
 def _refers(value: Any) -> bool:
     """Whether this is a module, its method, or a container of modules."""
     value = value.__self__ if type(value) is MethodType else value
+    value = _behind(value) if type(value) in PROXIES else value
     if isinstance(value, CONTAINERS):
         return any(isinstance(part, nn.Module) for part in _items(value))
     return isinstance(value, nn.Module)

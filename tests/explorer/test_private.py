@@ -6,6 +6,7 @@ import gc
 import os
 import threading
 import weakref
+from types import MethodType
 
 import numpy as np
 import pytest
@@ -44,14 +45,45 @@ CHANGES = {
     "a setting": lambda m: setattr(m[1], "eps", 0.5),
     "a hook": lambda m: m[2].register_forward_hook(lambda module, given, output: 2 * output),
     "a frozen copy's type": lambda m: m.double(),
+    "a tuple": lambda m: vars(m[0]).update(dilation=(2, 2), padding=(2, 2)),
+    "another forward": lambda m: vars(m).update(forward=MethodType(nn.Sequential.forward, m)),
+    "a list": lambda m: m.factors.append(2.0),
+    "a dict in an object": lambda m: m.held.settings.update(factor=2.0),
+    "a tensor that is no buffer": lambda m: m.plain.mul_(2),
+    "an array": lambda m: m.held.array.__imul__(2),
+    "a network that is no layer": lambda m: m.held.nets[0].weight.data.mul_(2),
 }
+
+
+class Tuned(nn.Sequential):
+    """Keeps what scales its scores outside of parameters and buffers."""
+
+    def __init__(self) -> None:
+        super().__init__(*gap_net())
+        self.factors, self.plain = [1.0], torch.ones(4)
+        self.held = Held()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return scaled(self, x)
+
+
+class Held:
+    def __init__(self) -> None:
+        self.settings, self.array, self.nets = {"factor": 1.0}, np.ones(1), [nn.Linear(4, 4)]
+
+
+def scaled(model: Tuned, x: torch.Tensor) -> torch.Tensor:
+    y = nn.Sequential.forward(model, x) * model.plain * model.factors[-1]
+    y = y @ model.held.nets[0].weight.to(y)
+    return y * float(model.held.array[0]) * model.held.settings["factor"]
 
 
 @pytest.mark.parametrize("change", CHANGES)
 def test_a_changed_model_has_another_copy_and_the_old_one_stays(change: str) -> None:
-    model = gap_net()
+    model = Tuned().eval()
     before = private(model)
     expected = before.model(X)
+    assert private(model) is before
     CHANGES[change](model)
     after = private(model)
     assert after is not before

@@ -22,7 +22,7 @@ from torch.nn.utils import parametrizations, prune
 from torch.testing import assert_close
 from untouched import untouched
 
-from camwidgets.maps import cam, grad_cam, guided_backprop, layer_names, stand_in
+from camwidgets.maps import grad_cam, guided_backprop, layer_names, stand_in
 
 IMAGES = pictures(2, 3, 12, 10)
 
@@ -277,14 +277,27 @@ def test_a_global_model_behind_functions_is_not_touched(means: str) -> None:
         guided_backprop(model, IMAGES)
 
 
-def test_a_forward_put_in_place_of_the_class_s() -> None:
-    model = gap_net()
+@pytest.mark.parametrize("bound", [False, True])
+def test_a_forward_put_in_place_of_the_class_s(bound: bool) -> None:
+    model, expected = gap_net(), grad_cam(gap_net(), IMAGES, "6", 1)
     plain = model.forward
-    model.forward = lambda x: 2 * plain(x)
-    expected = 2 * cam(gap_net(), IMAGES, 1)
+    if bound:
+        model.forward = types.MethodType(lambda self, x: 2 * plain(x), model)
+    else:
+        model.forward = lambda x: 2 * plain(x)
     with untouched(model.train(), IMAGES):
-        assert_close(4 * grad_cam(gap_net(), IMAGES, "6", 1), 2 * grad_cam(model, IMAGES, "6", 1))
-    assert expected.shape == (2, 6, 5)
+        assert_close(grad_cam(model, IMAGES, "6", 1), 2 * expected)
+
+
+def test_weak_references_to_what_is_gone() -> None:
+    model, gone = gap_net(), Settings()
+    expected = grad_cam(model, IMAGES, "6", 1)
+    model.settings, model.held = weakref.ref(gone), Boxed(weakref.proxy(gone))
+    model.proxy, model.several = weakref.proxy(gone), [weakref.proxy(gone)]
+    model[2].register_forward_hook(lambda *args, kept=model.proxy: None)
+    del gone
+    with untouched(model, IMAGES):
+        assert torch.equal(grad_cam(model, IMAGES, "6", 1), expected)
 
 
 class Diary(nn.Module):
