@@ -78,8 +78,7 @@ class Sitter:
         self.guard = self.private.guard
         own = self.private.model
         with self.guard.held(), torch.inference_mode(False), torch.enable_grad():
-            calls, row, ending = _traced(own, self._like_model(x), image)
-            kind, given = ending or (ACTIVATED if is_activated(row) else None, row)
+            calls, row, kind = _traced(own, self._like_model(x), image)
             named = names and len(names)
             self.meaning: Meaning = meaning(kind, row[0].detach(), activation, named)
             self.classes = 2 if self.meaning.activation == "sides" else row.shape[1]
@@ -93,8 +92,10 @@ class Sitter:
                 )
             self._recorded = list(dict.fromkeys([*names_wanted, *found[-1:]]))  # CAM reads the last
             self.note = self.meaning.note
-            self._pixels = self._has_relus(given if self.meaning.cut else row, methods)
+            wanted = OFFERED if methods is None else methods
+            self._pixels = any(name.startswith("guided") for name in wanted)
             self.first = self.record(x)
+            self._pixels = self._pixels and self._has_relus(self.first)
             self.layers = [name for name in self.first.layers if name in names_wanted]
             self.methods = self._suitable(self.first, methods)
             self.best = int(self.scores(self.first).argmax())
@@ -186,15 +187,12 @@ class Sitter:
 
     # -- what is offered --------------------------------------------------------------------------
 
-    def _has_relus(self, scores: Tensor, methods: Sequence[str] | None) -> bool:
-        """Whether guided methods are wanted and there are ReLUs for them; a note says if not."""
-        wanted = OFFERED if methods is None else methods
-        if not any(name.startswith("guided") for name in wanted):
-            return False
+    def _has_relus(self, recording: maps.Recording) -> bool:
+        """Whether there are ReLUs for the guided methods; a note says if not."""
         try:
             with (
                 warnings.catch_warnings(record=True) as told,
-                relus_follow(guided_rule, scores.grad_fn),
+                relus_follow(guided_rule, recording.output.grad_fn),
             ):
                 pass
         except ValueError as error:
@@ -250,10 +248,8 @@ def _names_of(layers: Sequence[str | nn.Module], model: nn.Module) -> list[str]:
     return found
 
 
-def _traced(
-    model: nn.Module, x: Tensor, image: str
-) -> tuple[list[Call], Tensor, tuple[str, Tensor] | None]:
-    """The calls of every layer, a row of scores, and the ending: its kind and what it was given."""
+def _traced(model: nn.Module, x: Tensor, image: str) -> tuple[list[Call], Tensor, str | None]:
+    """The calls of every layer, a row of scores, and the kind of the ending if there is one."""
     try:
         with Watch() as watch:
             traced = maps.trace(model, x)
@@ -278,7 +274,10 @@ def _traced(
     if not torch.isfinite(row).all():
         raise ValueError(f"{image}: {NOT_FINITE}")
     differentiable(row)
-    return traced.calls, row, watch.ending(row)
+    ending = watch.ending(row)
+    if ending is not None:
+        return traced.calls, row, ending[0]
+    return traced.calls, row, ACTIVATED if is_activated(row) else None
 
 
 def _described(output: Any) -> tuple[str, str]:

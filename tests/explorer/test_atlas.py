@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -297,6 +298,27 @@ def test_without_relu_the_guided_methods_are_left_out_and_the_note_says_why() ->
     assert "silu" in offer["note"]
     with pytest.raises(ValueError, match="called none"):
         of(model, methods=["guided backprop"])
+
+
+class Beside(nn.Module):
+    """A map meets a constant tensor, by which some operations are told apart."""
+
+    def __init__(self, how: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.net, self.how = gap_net(), how
+        self.register_buffer("constant", torch.zeros(6, 1, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net[3:](self.how(self.net[:3](x), self.constant))
+
+
+@pytest.mark.parametrize("how", [torch.maximum, torch.add, lambda x, c: x * (c + 1)])
+def test_guided_methods_beside_a_constant_tensor(how: Callable) -> None:
+    model = Beside(how).eval()
+    atlas = of(model)
+    assert "guided backprop" in atlas.offer["methods"]["net"]
+    expected = cw.guided_backprop(model, tensor(0), 1)[0]
+    close(atlas.part("guided/0/0/1").raw()[0], expected)
 
 
 def test_where_some_activations_are_no_relus_the_note_says_so() -> None:
