@@ -215,8 +215,13 @@ def code(start: str, state: dict[str, Any], first: dict[str, Any]) -> str:
     usual = {**PLAIN, **first}
     if state["view"] != "compare":
         state = {**state, "other": {}}
-    changed = [f"{key}={value!r}" for key, value in state.items() if value != usual[key]]
+    changed = [f"{key}={_short(value)}" for key, value in state.items() if value != usual[key]]
     return f"{', '.join([start, *changed])})"
+
+
+def _short(value: Any) -> str:
+    """A value as Python reads it: 1.0 as 1, which JavaScript does not tell apart."""
+    return repr(int(value) if isinstance(value, float) and value.is_integer() else value)
 
 
 # -- one file -------------------------------------------------------------------------------------
@@ -230,8 +235,11 @@ def every_part(atlas: Atlas, offer: dict[str, Any], extras: Sequence[int]) -> It
         for m, name in enumerate(offer["models"]):
             scores = f"scores/{m}/{i}"
             wanted.append(scores)
-            classes = [*atlas.part(scores).header["classes"], *extras]
-            for c in (c for c in classes if c < offer["classes"][name]):
+            try:
+                classes = atlas.part(scores).header["classes"]
+            except ValueError:  # said by the part itself, below
+                continue
+            for c in (c for c in [*classes, *extras] if c < offer["classes"][name]):
                 for method in offer["methods"][name]:
                     wanted += keys(Which(m, i, c, "", method))
     for key in dict.fromkeys(wanted):

@@ -334,6 +334,45 @@ def test_what_goes_wrong_is_said_in_the_page(page, opened, pictures):
     explorer.close()
 
 
+def test_a_picture_that_cannot_be_read_is_an_empty_one_with_its_sentence(
+    page, opened, pictures, tmp_path
+):
+    (tmp_path / "torn.png").write_bytes(b"no picture")
+    images = [pictures[0], tmp_path / "torn.png", pictures[1]]
+    explorer = cw.Explorer(gap(4), images)
+    opened(explorer)
+    image = page.get_by_label("image", exact=True)
+    assert page.locator(".cw-caption").inner_text()
+    image.fill("1")
+    page.wait_for_selector('.cw-explorer[data-state="failed"]')
+    assert "torn.png" in page.locator(".cw-alarm").inner_text()
+    assert page.locator(".cw-caption").inner_text() == ""
+    assert page.locator(".cw-number").first.inner_text() == "…"
+    assert not any(page.evaluate(PIXELS, 0)[2:])
+    page.get_by_role("button", name="Take away").click()
+    page.get_by_role("button", name="Save picture").click()
+    assert page.get_by_text("there is no picture to save").is_visible()
+    image.fill("2")
+    page.wait_for_selector('.cw-explorer[data-state="ready"]')
+    assert page.locator(".cw-alarm").inner_text() == ""
+    explorer.image_index = 2
+    assert page.locator(".cw-caption").inner_text() == explorer.still().caption
+
+
+def test_what_was_pointed_at_is_forgotten_at_a_picture_of_another_size(page, opened, pictures):
+    opened(cw.Explorer(gap(4), [pictures[0], pictures[1][:10, :12]]))
+    frame = page.locator(".cw-frame").first
+    frame.focus()
+    for key in ("End", "Space", *["Shift+ArrowRight"] * 3, *["Shift+ArrowDown"] * 2):
+        frame.press(key)
+    assert "x 27, y 19" in page.locator(".cw-pointer").first.inner_text()
+    page.get_by_label("image", exact=True).fill("1")
+    page.wait_for_selector('.cw-explorer[data-state="ready"]')
+    assert page.locator(".cw-pointer").first.inner_text() == ""
+    frame.press("ArrowRight")
+    assert "x 7, y 5" in page.locator(".cw-pointer").first.inner_text()
+
+
 def test_the_note_and_the_score_s_own_name_are_said(page, opened, pictures):
     model = gap(1)
     model.blocks[0][2], model.blocks[1][2] = nn.SiLU(), nn.SiLU()

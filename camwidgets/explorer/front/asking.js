@@ -1,5 +1,5 @@
 import { Painting } from "./brush.js";
-import { button, make, Segments, Slider, say } from "./dom.js";
+import { button, make, newId, Segments, Slider, say } from "./dom.js";
 import { Heats, keysOf } from "./heat.js";
 import { Store, unpack } from "./parts.js";
 
@@ -11,7 +11,6 @@ const SIZES = 20;
 export class Asking {
   fill = "gray";
   size = 5;
-  number = 0;
 
   constructor(core, view) {
     this.core = core;
@@ -28,7 +27,8 @@ export class Asking {
     });
     this.undo = button("Undo", () => this.painting?.undo() && this.ask());
     this.clear = button("Clear", () => {
-      this.painting?.clear();
+      if (!this.painting?.touched) return;
+      this.painting.clear();
       this.ask();
     });
     this.status = make("p", "cw-status", { "aria-live": "polite" });
@@ -63,8 +63,8 @@ export class Asking {
     second.brush = this.kernel ? this.brush() : null;
     this.fills.show(FILLS.indexOf(this.fill));
     this.radius.show(SIZES, this.size - 1, `${Math.round(2 * this.pixels)} pixels`);
-    this.undo.disabled = !this.painting.past.length;
-    this.clear.disabled = !this.painting.touched;
+    this.undo.setAttribute("aria-disabled", String(!this.painting.past.length));
+    this.clear.setAttribute("aria-disabled", String(!this.painting.touched));
     if (!this.kernel) say(this.status, "Asking needs the kernel: open the notebook.");
     const painted = { ...picture, rgb: this.painting.rgb };
     const after = this.store
@@ -106,7 +106,7 @@ export class Asking {
   }
 
   forget() {
-    this.number += 1;
+    this.question = newId("ask");
     this.store = null;
     this.heats = null;
     clearTimeout(this.patience);
@@ -115,7 +115,7 @@ export class Asking {
 
   /** The keys of what is on the screen that no answer has brought. */
   lacking() {
-    const keys = keysOf(this.view.which(this.core.last));
+    const keys = keysOf(this.core.which(this.core.last));
     return keys.filter((key) => !this.store?.get(key));
   }
 
@@ -128,7 +128,7 @@ export class Asking {
     say(this.status, "Asking the network …");
     this.asked = new Set(shown);
     const model = core.offer.models.indexOf(core.last.model_name);
-    const content = { ask: this.number, model, image: core.last.image_index, shown };
+    const content = { ask: this.question, model, image: core.last.image_index, shown };
     core.send(content, [painting.rgb.slice().buffer]);
     this.patience = setTimeout(() => {
       say(this.status, "Waiting for the kernel: it is busy, or this page has none.");
@@ -136,7 +136,7 @@ export class Asking {
   }
 
   take(content, buffers) {
-    if (content?.answer !== this.number) return;
+    if (content?.answer !== this.question) return;
     clearTimeout(this.patience);
     if (content.error) {
       say(this.status, content.error);
@@ -151,10 +151,5 @@ export class Asking {
     Object.assign(this, { store, heats });
     say(this.status, "");
     this.core.changed();
-  }
-
-  /** What the network says of the painted picture. */
-  scores(key) {
-    return this.store?.get(key) ?? null;
   }
 }

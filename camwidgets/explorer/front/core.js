@@ -79,7 +79,6 @@ export class Core {
     this.take();
     this.on = [
       ["change", () => this.take()],
-      ["change:offer", () => this.offered()],
       ["msg:custom", (content, buffers) => this.answered(content, buffers)],
       ...CHOICES.map((key) => [`change:${key}`, () => this.chosen(key)]),
       ...["message", "progress", "extras"].map((key) => [`change:${key}`, () => this.changed()]),
@@ -105,11 +104,6 @@ export class Core {
     }
   }
 
-  offered() {
-    this.offer = this.model.get("offer");
-    this.changed();
-  }
-
   /** A choice was made, here or elsewhere: one that does not exist is taken back. */
   chosen(key) {
     const value = this.model.get(key);
@@ -129,7 +123,7 @@ export class Core {
   settleClass() {
     const { model_name: name, image_index: i, target } = this.last;
     if (this.offer.few[name]) return;
-    const scores = this.store.get(`scores/${this.offer.models.indexOf(name)}/${i}`);
+    const scores = this.scores(name, i);
     if (scores && !this.classes(name, i).includes(target)) this.set({ target: top(scores) });
   }
 
@@ -161,15 +155,32 @@ export class Core {
 
   /** The classes that can be chosen for a picture, in the order of its bars. */
   classes(name, i) {
-    const scores = this.store.get(`scores/${this.offer.models.indexOf(name)}/${i}`);
+    const scores = this.scores(name, i);
     const all = this.offer.few[name] ? range(this.offer.classes[name]) : [this.last.target];
     const extras = this.model.get("extras").filter((c) => c < this.offer.classes[name]);
     return [...new Set([...(scores?.classes ?? all), ...extras])];
   }
 
+  /** The scores of a picture, from the store or of what was painted; null while not known. */
+  scores(name, i, store = this.store) {
+    return store?.get(`scores/${this.offer.models.indexOf(name)}/${i}`) ?? null;
+  }
+
+  /** Which map a choice means. */
+  which(choice) {
+    return {
+      m: this.offer.models.indexOf(choice.model_name),
+      i: choice.image_index,
+      c: choice.target,
+      layer: choice.layer,
+      method: choice.method,
+      signed: choice.signed,
+    };
+  }
+
   /** The network's answer, or null while it is not known. */
-  answer(name, i, store = this.store) {
-    const scores = store.get(`scores/${this.offer.models.indexOf(name)}/${i}`);
+  answer(name, i) {
+    const scores = this.scores(name, i);
     return scores ? top(scores) : null;
   }
 
@@ -210,8 +221,9 @@ export class Core {
     }, 250);
   }
 
-  /** A colour table as bytes. */
-  table(text) {
+  /** The colour table for a field, as bytes. */
+  tableOf(field, choice) {
+    const text = this.offer.tables[field?.signed ? "RdBu_r" : choice.colormap];
     if (!this.tables.has(text)) this.tables.set(text, decode(text));
     return this.tables.get(text);
   }

@@ -126,6 +126,9 @@ function extremes(values) {
   return { top, bottom, peak: Math.max(Math.abs(values[top]), Math.abs(values[bottom])) };
 }
 
+const keyOf = ({ m, i, c, layer, method, signed }) =>
+  [m, i, c, hasLayers(method) ? layer : "", method, signed].join("\n");
+
 /** Fields worked out from a store, the last ones kept; and the common scale of many. */
 export class Heats {
   fields = new Map();
@@ -141,8 +144,7 @@ export class Heats {
   }
 
   field(which) {
-    const { m, i, c, layer, method, signed } = which;
-    const key = [m, i, c, hasLayers(method) ? layer : "", method, signed].join("\n");
+    const key = keyOf(which);
     let field = this.fields.get(key);
     if (!field) {
       field = fieldOf(this.store, which);
@@ -163,9 +165,8 @@ export class Heats {
     let highest = own;
     for (const c of classes) {
       for (const layer of hasLayers(which.method) ? layers : [which.layer]) {
-        const { m, i, method, signed } = which;
-        const key = [m, i, c, hasLayers(method) ? layer : "", method, signed].join("\n");
-        const peak = this.peaks.get(key) ?? this.field({ ...which, c, layer })?.peak ?? 0;
+        const each = { ...which, c, layer };
+        const peak = this.peaks.get(keyOf(each)) ?? this.field(each)?.peak ?? 0;
         highest = Math.max(highest, peak);
       }
     }

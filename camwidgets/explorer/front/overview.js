@@ -20,10 +20,7 @@ export class Overview {
 
   /** The classes of the columns: the highest first, and the chosen one. */
   columns(choice) {
-    const { store, offer } = this.core;
-    const scores = store.get(
-      `scores/${offer.models.indexOf(choice.model_name)}/${choice.image_index}`,
-    );
+    const scores = this.core.scores(choice.model_name, choice.image_index);
     if (!scores) return [];
     const order = range(scores.classes.length).sort((a, b) => scores.scores[b] - scores.scores[a]);
     const best = order.slice(0, MOST).map((k) => scores.classes[k]);
@@ -88,20 +85,13 @@ export class Overview {
     const { choice, picture, look } = this.now;
     const { heats, offer } = this.core;
     const [H, W] = picture.size;
-    const which = {
-      m: offer.models.indexOf(choice.model_name),
-      i: choice.image_index,
-      c,
-      layer,
-      method: choice.method,
-      signed: choice.signed,
-    };
+    const which = this.core.which({ ...choice, target: c, layer });
     const field = heats.field(which);
-    const table = offer.tables[field?.signed ? "RdBu_r" : choice.colormap];
+    const table = this.core.tableOf(field, choice);
     const limit = heats.limit(which, choice.scale, offer.layers[choice.model_name]);
     if (canvas.width !== W || canvas.height !== H) Object.assign(canvas, { width: W, height: H });
     const image = new ImageData(W, H);
-    paint(image.data, picture.rgb, field, limit, { ...look, table: this.core.table(table) });
+    paint(image.data, picture.rgb, field, limit, { ...look, table });
     canvas.getContext("2d").putImageData(image, 0, 0);
     button.classList.toggle("cw-absent", !field);
     const here = layer === choice.layer && c === choice.target;

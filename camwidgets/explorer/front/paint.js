@@ -3,9 +3,6 @@
 /** Colour tables come as base64 of 256 RGB triples. */
 export const decode = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
 
-/** The place of a share from 0 to 1 in a table of 256 colours, as in Matplotlib. */
-export const colourIndex = (share) => Math.max(0, Math.min(255, Math.floor(share * 256)));
-
 /**
  * Lay a map over its picture: RGBA into `out`.
  *

@@ -50,6 +50,7 @@ export class Pane {
       canvas.height = H;
       this.image = new ImageData(W, H);
       this.marks.setAttribute("viewBox", `0 0 ${W} ${H}`);
+      this.leave();
       this.frame.style.setProperty("--cw-ratio", W / H);
     }
     paint(this.image.data, state.rgb, state.field, state.limit, state.look);
@@ -70,8 +71,31 @@ export class Pane {
       draw(this.boxes, this.boxPath);
       this.bar = bar;
     }
-    if (before?.field !== state.field) this.read();
+    if (before?.field !== state.field || before?.limit !== state.limit) this.read();
     this.drawScale(state);
+  }
+
+  /** Show that there is no picture, and why if there are words for it. */
+  empty(words) {
+    const { canvas } = this;
+    canvas.getContext("2d").clearRect(0, 0, canvas.width, canvas.height);
+    canvas.setAttribute("aria-label", this.name);
+    this.shown = null;
+    this.boxPath = "";
+    for (const paths of [this.edges, this.boxes]) draw(paths, "");
+    for (const tick of this.ticks) say(tick, "");
+    this.leave();
+    this.read();
+    this.waiting.hidden = !words;
+    say(this.waiting, words);
+  }
+
+  /** Forget what was pointed at: another picture has other places. */
+  leave() {
+    this.cursor = null;
+    this.corner = null;
+    this.mark(null);
+    this.showCross(false);
   }
 
   /** Let another image of the same size show on the right of a share of the width. */
@@ -150,6 +174,7 @@ export class Pane {
     frame.addEventListener("blur", () => {
       this.corner = null;
       this.showCross(false);
+      this.pointer.removeAttribute("aria-live");
     });
   }
 
@@ -185,6 +210,7 @@ export class Pane {
       this.mark(null);
     } else return;
     event.preventDefault();
+    this.pointer.setAttribute("aria-live", "polite");
     this.showCross(true);
     this.read();
   }

@@ -47,14 +47,11 @@ function read(part, body) {
 /** The parts that have arrived, by their keys. */
 export class Store {
   parts = new Map();
-  /** counts what has arrived, so that what was worked out from it can be forgotten */
-  version = 0;
 
   add(part) {
     if (!part) return;
     if (this.parts.has(part.key)) this.replaced?.(part.key);
     this.parts.set(part.key, part);
-    this.version += 1;
   }
 
   get(key) {

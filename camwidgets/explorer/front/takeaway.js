@@ -29,6 +29,10 @@ export class TakeAway {
     const { view } = this;
     const seen = [view.first, view.second].filter((pane) => !pane.root.hidden && pane.shown);
     const panes = seen.length ? seen : [view.first];
+    if (!panes[0].shown) {
+      say(this.status, "there is no picture to save");
+      return;
+    }
     download(await picture(panes, view.lines), "explorer.png");
     say(this.status, "saved as explorer.png");
   }

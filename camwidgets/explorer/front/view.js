@@ -78,7 +78,7 @@ export class View {
     this.alarm = make("p", "cw-alarm", { role: "alert" });
 
     this.stage = make("div", "cw-stage", {}, this.first.root, this.second.root, this.overview.root);
-    const side = make("div", "cw-side", {}, this.bars.root, this.find.root, this.answer);
+    const side = make("div", "", {}, this.bars.root, this.find.root, this.answer);
     this.root = make(
       "section",
       "cw-explorer",
@@ -149,10 +149,10 @@ export class View {
 
   /** What a comparison begins with: another model or, of one model, the runner-up. */
   contrast() {
-    const { offer, store } = this.core;
+    const { offer } = this.core;
     const m = offer.models.indexOf(this.name);
     if (offer.models.length > 1) return { model_name: offer.models[(m + 1) % offer.models.length] };
-    const scores = store.get(`scores/${m}/${this.choice.image_index}`);
+    const scores = this.core.scores(this.name, this.choice.image_index);
     const others = (scores?.classes ?? []).filter((c) => c !== this.choice.target);
     if (!others.length) return {};
     const rest = others.map((c) => scores.scores[scores.classes.indexOf(c)]);
@@ -177,17 +177,6 @@ export class View {
     return this.core.answer(this.name, this.choice.image_index) ?? this.choice.target;
   }
 
-  which(choice) {
-    return {
-      m: this.core.offer.models.indexOf(choice.model_name),
-      i: choice.image_index,
-      c: choice.target,
-      layer: choice.layer,
-      method: choice.method,
-      signed: choice.signed,
-    };
-  }
-
   // -- painting --------------------------------------------------------------------------------
 
   safely() {
@@ -206,9 +195,10 @@ export class View {
     const picture = store.get(`picture/${choice.image_index}`);
     this.paintControls();
     if (!picture || picture.error) {
-      core.want(this.which(choice));
+      core.want(core.which(choice));
       this.fail(picture?.error);
-      this.finish("waiting");
+      this.showNothing();
+      this.finish(this.failure ? "failed" : "waiting");
       return;
     }
     const shown = this.state(choice, store, heats, picture);
@@ -230,20 +220,33 @@ export class View {
     this.finish(shown.field ? "ready" : this.failure ? "failed" : "waiting");
   }
 
+  /** What is seen of a picture that has not come, or cannot be had. */
+  showNothing() {
+    this.stage.dataset.view = "one";
+    this.first.root.hidden = false;
+    this.second.root.hidden = true;
+    this.overview.root.hidden = true;
+    this.first.empty(this.failure ? "" : "computing…");
+    this.paintBars();
+    this.lines = [];
+    say(this.caption, "");
+    this.takeAway.draw();
+  }
+
   finish(state) {
     this.root.dataset.state = state;
     say(this.alarm, this.failure || this.core.model.get("message"));
   }
 
   fail(sentence) {
-    if (sentence) this.failure = sentence;
+    this.failure = sentence || this.failure;
   }
 
   /** All that a pane needs to draw a choice. */
   state(choice, store, heats, picture) {
     const { core } = this;
     const { offer } = core;
-    const which = this.which(choice);
+    const which = core.which(choice);
     const field = heats.field(which);
     const parts = keysOf(which).map((key) => store.get(key));
     this.fail(parts.find((part) => part?.error)?.error);
@@ -251,7 +254,7 @@ export class View {
     const name = offer.models[which.m];
     const limit = field ? heats.limit(which, choice.scale, offer.layers[name]) : 0;
     const { alpha, opacity, threshold } = choice;
-    const table = core.table(offer.tables[field?.signed ? "RdBu_r" : choice.colormap]);
+    const table = core.tableOf(field, choice);
     return {
       size: picture.size,
       rgb: picture.rgb,
@@ -331,10 +334,10 @@ export class View {
   paintBars() {
     const { core, choice, name } = this;
     const { offer, store } = core;
-    const key = `scores/${offer.models.indexOf(name)}/${choice.image_index}`;
-    const scores = store.get(key);
+    const scores = core.scores(name, choice.image_index);
     this.fail(scores?.error);
-    const asked = choice.view === "ask" ? this.asking.scores(key) : null;
+    const asked =
+      choice.view === "ask" ? core.scores(name, choice.image_index, this.asking.store) : null;
     const truth = store.get(`picture/${choice.image_index}`)?.truth ?? null;
     this.bars.show({
       classes: this.classes(),
@@ -347,7 +350,7 @@ export class View {
       activation: offer.activation[name],
     });
     const best = scores && !scores.error ? top(scores) : choice.target;
-    this.answer.disabled = best === choice.target;
+    this.answer.setAttribute("aria-disabled", String(best === choice.target));
     this.answer.title = offer.names[name][best];
     this.answer.hidden = offer.classes[name] < 2;
   }
@@ -358,7 +361,7 @@ export class View {
     const found = { classes: [...classes], scores: [...scores], shares: [...shares] };
     for (const target of this.classes().filter((c) => !classes.includes(c))) {
       const part = core.offer.methods[name]
-        .map((method) => keysOf(this.which({ ...choice, target, method })).at(-1))
+        .map((method) => keysOf(core.which({ ...choice, target, method })).at(-1))
         .map((key) => core.store.get(key))
         .find((each) => Number.isFinite(each?.score));
       if (!part) continue;
