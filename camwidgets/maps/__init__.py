@@ -7,8 +7,8 @@
 | `hires_cam` | ReLU(Σ_k g^k ∘ A^k) | `grad_cam` where g^k is the same at all positions: GAP |
 | `layer_cam` | ReLU(Σ_k ReLU(g^k) ∘ A^k) | under GAP, A ≥ 0: `positive_grad_cam` if no A^k is 0 |
 | `grad_cam_plus_plus` | ReLU(Σ_k w_k A^k), w_k = Σ α ReLU(g^k) | |
-| `score_cam` | ReLU(Σ_k α_k A^k), α from masked images | needs no gradient |
-| `eigen_cam` | A V_1 | the same for every class |
+| `score_cam` | ReLU(Σ_k α_k A^k), α from masked images | no gradient, if the layer is named |
+| `eigen_cam` | ReLU(A V_1) | the same for every class |
 | `positive_grad_cam` | ReLU(Σ_k mean(ReLU(g^k)·1[A^k>0]) A^k) | |
 | `gradient`, `deconvnet`, `guided_backprop` | at the image: ∂y^c/∂x by three rules | |
 | `guided_grad_cam` | `grad_cam`, upsampled, × `guided_backprop` | |

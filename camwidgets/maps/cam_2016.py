@@ -37,8 +37,8 @@ def cam(model: nn.Module, images: Tensor, target: Classes = None) -> Tensor:
     check(model, images)
     try:
         A, w, output = _head(record(model, images))
-    except ValueError:
-        raise ValueError(_other_head(model, images)) from None
+    except ValueError as error:
+        raise ValueError(_other_head(model, images)) from error
     return torch.einsum("nk,nkij->nij", w[classes(output, target)], A)
 
 
@@ -85,13 +85,19 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
     if len(names) > 8:
         names[2:-4] = [f"{len(names) - 6} more"]
     found = " → ".join(names) or "no layer"
-    linear = [call.output for call in behind if isinstance(call.module, nn.Linear)]
+    linear = [call for call in behind if isinstance(call.module, nn.Linear)]
     problem = ""
     if last >= 0 and linear:
-        check_finite(linear[-1])
-        same = isinstance(traced.output, Tensor) and torch.equal(linear[-1], traced.output)
+        y = linear[-1].output
+        check_finite(y)
+        A, reading = traced.calls[last], traced.calls[last].reading
         problem = " The model's output is not that of its last Linear."
-        if same:
+        if isinstance(traced.output, Tensor) and torch.equal(y, traced.output):
+            if reading and _is_mean(linear[-1].given, reading(A.tensor)):
+                return (
+                    "CAM looks for the map by gradients, and here the score has none (no_grad or "
+                    f"detach()): cam_of(record(model, images, [{A.name!r}])) names the map."
+                )
             problem = " The input of its last Linear is not the mean of that map."
         if any(map(_leaves_one_position, behind)):
             height, width = images.shape[2:]

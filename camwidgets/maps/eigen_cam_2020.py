@@ -21,10 +21,12 @@ def eigen_cam(
     relu: bool = True,
     reshape_transform: ToMaps | None = None,
 ) -> Tensor:
-    """L = A V_1, (N, h, w): A as (h·w, K), V_1 its first right singular vector.
+    """L = ReLU(A V_1), (N, h, w): A as (h·w, K), V_1 its first right singular vector.
 
     A singular vector has no sign of its own; the one is taken with which the map's sum is
-    positive. `target` decides only on the default layer. Args, errors as `grad_cam`.
+    positive. `target` decides only on the default layer. Args, errors as `grad_cam`, but:
+
+        relu: False is the paper's L = A V_1, which has negative places too.
     """
     layers = None if layer is None else [layer]
     recording = record(model, images, layers, target=target, reshape_transform=reshape_transform)

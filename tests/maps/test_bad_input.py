@@ -352,6 +352,16 @@ def test_cam_says_what_is_wrong_with_a_linear_layer(head: Callable, reason: str)
         maps.cam(functional(head), IMAGES)
 
 
+def test_cam_of_scores_without_a_gradient_says_how_to_name_the_map() -> None:
+    model = sequential(*gap_head())
+    expected = maps.cam(model, IMAGES, 1)
+    model.forward = torch.no_grad()(model.forward)
+    with pytest.raises(ValueError, match=r"record\(model, images, \['1'\]\)") as caught:
+        maps.cam(model, IMAGES, 1)
+    assert "no gradient" in str(caught.value.__cause__)
+    assert torch.equal(maps.cam_of(maps.record(model, IMAGES, ["1"]), 1), expected)
+
+
 def test_cam_of_a_head_without_a_layer() -> None:
     with pytest.raises(ValueError, match=words("has: no layer", "grad_cam")):
         maps.cam(functional(lambda net, A: A.mean((2, 3))), IMAGES)
