@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import prod
+from math import inf, prod
 from typing import Any
 
 import torch
@@ -90,7 +90,7 @@ class Layouts:
         for node, output in _inputs_first(edge, self.known):
             self.known[node, output] = self._of(node, output)
         layout = self.known[edge]
-        return None if layout is None else _reading(layout)
+        return None if layout is None else _reading(layout, alone=self.count == 1)
 
     def has_lost(self, edge: tuple[Any, int]) -> bool:
         """Whether what this edge leads to held positions, and they were moved."""
@@ -116,12 +116,14 @@ class Layouts:
             return self._convolved(inputs[0], shape)
         if name == "AccumulateGrad":  # the graph begins again, where the model detached it
             return self._fresh(shape)
+        if name == "AsStrided":  # behind a change in place of a part, which may be in channels
+            return None
         if name in PUT and inputs[0] is None:
             return _put(name, inputs, shape)
         given = _most_spatial(inputs, shape)
         if given is None or given is LOST:
             return given
-        followed = _followed(node, name, given, inputs, shape)
+        followed = _followed(node, output, name, given, inputs, shape)
         return LOST if followed is None and any(map(_is_spatial, given)) else followed
 
     def _convolved(self, given: Layout | None, shape: Shape) -> Layout | None:
@@ -140,7 +142,7 @@ class Layouts:
 
 
 def _followed(
-    node: Any, name: str, given: Layout, inputs: list[Layout | None], shape: Shape
+    node: Any, output: int, name: str, given: Layout, inputs: list[Layout | None], shape: Shape
 ) -> Layout | None:
     """What becomes of the layout `given` in any operation but a convolution."""
     if name in ELEMENTWISE and _sizes(given) == shape:
@@ -197,6 +199,10 @@ def _followed(
         return (*given[:dim], (Atom("k", shape[dim]),), *given[dim:]) if together else None
     if name == "Slice" and node._saved_step == 1:
         return _sliced(given, dims[0], node._saved_start, shape)
+    if name in ("Split", "SplitWithSizes"):
+        before = node._saved_split_sizes if name == "SplitWithSizes" else [node._saved_split_size]
+        start = sum(before[:output]) if name == "SplitWithSizes" else output * before[0]
+        return _sliced(given, dims[0], start, shape)
     if name == "ConstantPadNd":
         return _padded(given, [_dim(side) for side in node._saved_pad], shape)
     if name in ("Select", "Unbind") or (dims and len(shape) == len(given) - len(dims)):
@@ -211,7 +217,7 @@ def _followed(
 
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"}
 MOVES = {
-    *("Roll", "Rot90", "Gather", "Sort", "Topk", "Scatter", "AsStrided", "Cumsum", "Take"),
+    *("Roll", "Rot90", "Gather", "Sort", "Topk", "Scatter", "Cumsum", "Take"),
     *("GridSampler2D", "FftC2C", "FftC2R", "FftR2C"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
@@ -297,14 +303,19 @@ def _padded(given: Layout, sides: list[int], shape: Shape) -> Layout | None:
     """More at the ends of axes, the last one first, or less."""
     axes = list(given)
     for i, (before, after) in enumerate(zip(sides[::2], sides[1::2], strict=True), 1):
-        axes[-i] = _shifted(axes[-i], shape[-i], (before - after) / 2)
+        axis = axes[-i]
+        if len(axis) > 1 and _is_spatial(axis) and before >= 0 and after >= 0 < before + after:
+            axes[-i] = (Atom("t", shape[-i], grid=axis, before=before),)
+        else:
+            axes[-i] = _shifted(axis, shape[-i], (before - after) / 2)
     return _resized(tuple(axes), shape)
 
 
 def _shifted(axis: Axis, size: int, by: float) -> Axis:
-    """More or fewer positions, their middle moved."""
+    """More or fewer positions, their middle moved; of half or less nobody knows what it shows."""
     if not _is_whole(axis):
         return axis
+    by = inf if 2 * size <= axis[0].size else by
     return (replace(axis[0], size=size, off=axis[0].off + by),)
 
 
@@ -388,7 +399,10 @@ def _most_spatial(inputs: list[Layout | None], shape: Shape) -> Layout | None:
     def says(layout: Layout) -> tuple[bool, int]:
         return _sizes(layout) == shape, sum(map(_is_spatial, layout))
 
-    return max(layouts, key=says, default=None)
+    if not layouts:
+        return None
+    best = max(layouts, key=says)
+    return LOST if LOST in layouts and not says(best)[0] else best
 
 
 def _resized(given: Layout, shape: Shape) -> Layout | None:
@@ -445,7 +459,9 @@ def _sliced(given: Layout, dim: int, start: int, shape: Shape) -> Layout | None:
         less = _size(given[dim]) - shape[dim]
         axis = _shifted(given[dim], shape[dim], less / 2 - _dim(start))
         return _resized((*given[:dim], axis, *given[dim + 1 :]), shape)
-    before, size = atom.before - start, _size(atom.grid)
+    before, size = atom.before - _dim(start), _size(atom.grid)
+    if before >= shape[dim] or before + size <= 0:  # class tokens alone
+        return (*given[:dim], (Atom("k", shape[dim]),), *given[dim + 1 :])
     if before < 0 or before + size > shape[dim]:
         return None
     whole = before == 0 and size == shape[dim]
@@ -510,10 +526,11 @@ def _merged(axis: Axis) -> Axis:
 
 
 def _is_off(atom: Atom) -> bool:
-    return abs(atom.off) > max(1, atom.size / 8)
+    return not abs(atom.off) <= max(1, atom.size / 8)  # it may be NaN
 
 
-def _reading(layout: Layout) -> Reading | None:
+def _reading(layout: Layout, *, alone: bool) -> Reading | None:
+    """How to read a layout; of one image `alone`, a view does not tell which 1 it is."""
     where: dict[str, int] = {}
     grid: tuple[Atom, ...] = ()
     before = 0
@@ -537,8 +554,7 @@ def _reading(layout: Layout) -> Reading | None:
         where[labels] = i
     if any(map(_is_off, grid)):
         return None
-    alone = any(atom.label == "n" and atom.size == 1 for axis in layout for atom in axis)
-    for label in ("n", "k") if alone else ("k",):  # a view does not tell which 1 is one image
+    for label in ("n", "k") if alone else ("k",):
         if label not in where and ones:
             where[label] = ones.pop(0)
     if ones:

@@ -177,6 +177,10 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda y: y,
     ),
     "one column cut off": (lambda x: x[..., 1:], lambda y: y),
+    "split from a token": (
+        lambda x: torch.cat([torch.ones(len(x), 1, 8), x.flatten(2).mT], 1).split([1, 48], 1)[1],
+        lambda y: y.mT.reshape(-1, 8, 6, 8),
+    ),
 }
 NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "attention weights": heads,
@@ -199,6 +203,12 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "beside itself mirrored": lambda x: torch.cat([x, x.flip(2)], 2),
     "with channels of itself mirrored": lambda x: torch.cat([x, x.flip(2)], 1),
     "the upper left quarter": lambda x: x[..., :3, :4],
+    "the middle": lambda x: F.interpolate(x[..., 2:6], (6, 8)),
+    "one of two halves": lambda x: x.chunk(2, 3)[1],
+    "one of three parts": lambda x: x.split([1, 1, 6], 3)[1],
+    "halves on each other": lambda x: sum(x.split(4, 3)),
+    "rolled and gated": lambda x: x.roll(3, 3) * x.mean((2, 3), keepdim=True).sigmoid(),
+    "rolled and gated by rows": lambda x: x.roll(3, 3) * x.mean(3, keepdim=True).sigmoid(),
     "pushed to one side": lambda x: F.pad(x, (4, 0)),
     "pushed out to one side": lambda x: F.pad(x, (4, 0))[..., :8],
     "put in elsewhere": lambda x: torch.zeros_like(x).index_copy(2, torch.arange(5, -1, -1), x),
