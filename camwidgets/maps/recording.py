@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.parameter import is_lazy
 
 from . import graph
 from .asked import (
@@ -394,6 +396,25 @@ def refuse_changed(
     """Raise the sentence for weights that have other versions now, caused by `error`."""
     if versions != [weight._version for weight in weights]:
         raise ValueError(CHANGED) from error
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Raise the sentence if a model that is run more than once is another one in the end."""
+    before = _versions(model)
+    try:
+        yield
+    except Exception as error:
+        if _versions(model) != before:
+            raise ValueError(CHANGED) from error
+        raise
+    if _versions(model) != before:
+        raise ValueError(CHANGED)
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    tensors = (*model.parameters(), *model.buffers())
+    return [(id(t), 0 if is_lazy(t) or t.is_inference() else t._version) for t in tensors]
 
 
 # ---- what autograd keeps -------------------------------------------------------------------------
