@@ -291,10 +291,12 @@ def _indexed(given: Layout, at: Sequence[Tensor | None], shape: Shape) -> Layout
     for axis, index in zip(given, at, strict=False):
         if index is None or _is_channels(axis):
             continue
-        size, count = _size(axis), index.numel()
+        if index.ndim != 1:
+            return None
+        index = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+        size, count = _size(axis), len(index)
         even = (torch.arange(count, device=index.device) + 0.5) * size / count
-        by_number = index.ndim == 1 and not index.is_floating_point() and index.dtype != torch.bool
-        if not by_number or not _is_spatial(axis) or (index + 0.5 - even).abs().max() > 1:
+        if (index + 0.5 - even).abs().max() > _is_spatial(axis):  # images have to stay in order
             return None
     return _resized(given, shape)
 
@@ -379,14 +381,17 @@ def _is_channels(axis: Axis) -> bool:
 def _alike(given: Layout, inputs: list[Layout | None], dim: int | None = None) -> bool:
     """Whether all layouts have the axes of this one, but for the axis `dim`."""
 
+    def rest(layout: Layout) -> Layout:
+        return layout if dim is None else (*layout[:dim], *layout[dim + 1 :])
+
     def kinds(layout: Layout) -> list[Any]:
         return [
             [(atom.label, atom.part, atom.mirrored) for atom in axis if atom.label in "nhwt"]
-            for i, axis in enumerate(layout)
-            if i != dim
+            for axis in rest(layout)
         ]
 
-    others = [x for x in inputs if x and x != given and (x is LOST or any(map(_is_spatial, x)))]
+    others = [x for x in inputs if x and rest(x) != rest(given)]
+    others = [x for x in others if x is LOST or any(map(_is_spatial, x))]
     return all(x is not LOST and kinds(x) == kinds(given) for x in others)
 
 

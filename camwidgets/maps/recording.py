@@ -39,8 +39,7 @@ HALF_SCALE = 2.0**12
 """float16 gradients are multiplied by this on their way, or the mean over 512×512 would vanish"""
 UNSEEN = " It never ran, or only by a call of its forward(), which hooks do not see."
 MOVED = (
-    "before it positions are moved, mixed up or cut off to one side, so that its places are not "
-    "the image's"
+    "before that positions are moved, mixed up or cut off, so that places there are not the image's"
 )
 CHANGED = (
     "The model's weights were changed while the map was computed. Ask for maps between two steps "
@@ -72,6 +71,8 @@ class Call:
             self.version = tensor._version
             self.edge = (tensor.grad_fn, tensor.output_nr)
 
+    is_moved: bool = False
+    """whether it holds positions that are no longer those of the image"""
     layer: str = ""
     """its name without the number of the run"""
     version: int = 0
@@ -303,6 +304,7 @@ def _no_map(model: nn.Module, images: Tensor) -> str:
     elif several:
         forms = ", ".join(f"{c.name!r} {tuple(c.tensor.shape)}" for c in several[-3:])
         grown = f", and the images given are {len(images)}" if counts else ""
+        grown += f", and {MOVED}" if several[-1].is_moved else ""
         reason = (
             f"Its last layers with positions give {forms}{grown}. Name one, and say how to read "
             "it as maps of the images given: reshape_transform=."
@@ -568,6 +570,7 @@ class _EveryLayer(_Pass):
 
     def visit(self, call: Call) -> None:
         call.reading = self.reading(call.tensor)
+        call.is_moved = self.layouts.has_lost(call.edge)
         self.calls.append(call)
 
 

@@ -506,5 +506,6 @@ def test_the_map_of_a_half_is_not_laid_on_the_whole() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.linear((self.conv(x[..., :8]) - self.conv(x[..., 8:])).abs().mean((2, 3)))
 
-    with pytest.raises(ValueError, match=r"'conv' gives no feature map.*cut off to one side"):
-        grad_cam(seeded(Halves), pictures(2, 3, 8, 16), "conv#1")
+    for layer in ("conv#1", None):
+        with pytest.raises(ValueError, match=r"no feature map.*positions are.*cut off"):
+            grad_cam(seeded(Halves), pictures(2, 3, 8, 16), layer)
