@@ -152,12 +152,14 @@ def _followed(
         in_channels = dims and all(_is_channels(given[dim]) for dim in dims)
         return _resized(given, shape) if in_channels else None
     if name == "Flip":
+        return _flipped(given, dims)
+    if name == "Rot90":
+        a, b = dims
+        turns = node._saved_k % 4
         axes = list(given)
-        for dim in dims:
-            if (mirrored := _mirrored(given[dim])) is None:
-                return None
-            axes[dim] = mirrored
-        return tuple(axes)
+        if turns % 2:
+            axes[a], axes[b] = axes[b], axes[a]
+        return _flipped(tuple(axes), [[], [a], [a, b], [b]][turns])
     if name in ("Index", "IndexSelect"):
         at = node._saved_indices if name == "Index" else [None] * (dims[0] % len(shape))
         return _indexed(given, [*at] if name == "Index" else [*at, node._saved_index], shape)
@@ -217,7 +219,7 @@ def _followed(
 
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"}
 MOVES = {
-    *("Roll", "Rot90", "Gather", "Sort", "Topk", "Scatter", "Cumsum", "Take"),
+    *("Roll", "Gather", "Sort", "Topk", "Scatter", "Cumsum", "Take"),
     *("GridSampler2D", "FftC2C", "FftC2R", "FftR2C"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
@@ -319,6 +321,15 @@ def _shifted(axis: Axis, size: int, by: float) -> Axis:
         return axis
     by = inf if 2 * size <= axis[0].size else by
     return (replace(axis[0], size=size, off=axis[0].off + by),)
+
+
+def _flipped(given: Layout, dims: list[int]) -> Layout | None:
+    axes = list(given)
+    for dim in dims:
+        if (mirrored := _mirrored(given[dim])) is None:
+            return None
+        axes[dim] = mirrored
+    return tuple(axes)
 
 
 def _mirrored(axis: Axis) -> Axis | None:

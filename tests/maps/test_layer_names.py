@@ -478,6 +478,8 @@ def test_a_map_behind_moved_positions_is_told(layer: str | None) -> None:
     with pytest.raises(ValueError, match=r"positions are moved.*'where'.*reshape_transform="):
         grad_cam(model, images, layer)
     assert layer_names(model, images) == ["where"]
+    with pytest.raises(ValueError, match=r"'conv', and before that positions are moved.*grad_cam"):
+        cam(model, images)
     warped = grad_cam(model, images, "conv", 1, reshape_transform=lambda y: y)
     assert warped.shape == (2, 6, 6)
 
