@@ -81,7 +81,7 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
     traced = trace(model, images)
     last = max((i for i, call in enumerate(traced.calls) if call.reading), default=-1)
     behind = [call for call in traced.calls[last + 1 :] if not list(call.module.children())]
-    moved = [call.name for call in behind if call.is_moved]
+    moved = [c.name for c in behind if c.is_moved and c.tensor.shape[2:].numel() > 1]
     if moved:
         return (
             f"The last map of this network is that of {moved[-1]!r}, and {MOVED}. grad_cam takes a "

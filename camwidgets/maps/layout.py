@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
-from math import inf, prod
+from math import prod
 from typing import Any
 
 import torch
@@ -35,6 +35,8 @@ class Atom:
     mirrored: bool = False
     off: float = 0.0
     """by how many positions its middle lies before that of the image's rows or columns"""
+    extra: float = 0.0
+    """how many positions it has more than the image's rows or columns, by padding less cutting"""
 
 
 Axis = tuple[Atom, ...]
@@ -316,11 +318,12 @@ def _padded(given: Layout, sides: list[int], shape: Shape) -> Layout | None:
 
 
 def _shifted(axis: Axis, size: int, by: float) -> Axis:
-    """More or fewer positions, their middle moved; of half or less nobody knows what it shows."""
+    """More or fewer positions, their middle moved."""
     if not _is_whole(axis):
         return axis
-    by = inf if 2 * size <= axis[0].size else by
-    return (replace(axis[0], size=size, off=axis[0].off + by),)
+    (atom,) = axis
+    extra = atom.extra + size - atom.size
+    return (replace(atom, size=size, off=atom.off + by, extra=extra),)
 
 
 def _flipped(given: Layout, dims: list[int]) -> Layout | None:
@@ -439,8 +442,9 @@ def _resized(given: Layout, shape: Shape) -> Layout | None:
 
 def _sized(atom: Atom, size: int) -> Atom:
     """As many rows or columns of the same image."""
-    off = atom.off * size / atom.size
-    return Atom(atom.label, size, mirrored=atom.mirrored, off=off)
+    times = size / atom.size
+    off, extra = atom.off * times, atom.extra * times
+    return Atom(atom.label, size, mirrored=atom.mirrored, off=off, extra=extra)
 
 
 def _joined(given: Layout, inputs: list[Layout | None], dim: int, shape: Shape) -> Layout | None:
@@ -542,7 +546,8 @@ def _merged(axis: Axis) -> Axis:
 
 
 def _is_off(atom: Atom) -> bool:
-    return not abs(atom.off) <= max(1, atom.size / 8)  # it may be NaN
+    """Whether rows or columns lie beside the image's, or are half of them or less."""
+    return abs(atom.off) > max(0.5, atom.size / 8) or 2 * atom.size <= atom.size - atom.extra
 
 
 def _reading(layout: Layout, *, alone: bool) -> Reading | None:

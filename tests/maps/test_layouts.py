@@ -187,6 +187,7 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda x: F.conv3d(x[:, :, None], KERNEL[:, :, None], padding=(0, 1, 1)).squeeze(2),
         lambda y: y,
     ),
+    "padded and cut back": (lambda x: F.pad(x, (0, 9))[..., :8], lambda y: y),
     "one column cut off": (lambda x: x[..., 1:], lambda y: y),
     "split from a token": (
         lambda x: torch.cat([torch.ones(len(x), 1, 8), x.flatten(2).mT], 1).split([1, 48], 1)[1],
@@ -221,6 +222,7 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "rolled and gated": lambda x: x.roll(3, 3) * x.mean((2, 3), keepdim=True).sigmoid(),
     "rolled and gated by rows": lambda x: x.roll(3, 3) * x.mean(3, keepdim=True).sigmoid(),
     "pushed to one side": lambda x: F.pad(x, (4, 0)),
+    "pushed to one side and pooled": lambda x: F.avg_pool2d(F.pad(x, (4, 0)), 2),
     "pushed out to one side": lambda x: F.pad(x, (4, 0))[..., :8],
     "put in elsewhere": lambda x: torch.zeros_like(x).index_copy(2, torch.arange(5, -1, -1), x),
     "put in further down": lambda x: torch.zeros(len(x), 8, 9, 8).slice_scatter(x, 2, 3, 9),
