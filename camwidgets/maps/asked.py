@@ -127,8 +127,9 @@ def find(
 
 def _known(double: nn.Module, layers: dict[str, nn.Module], name: str) -> str | None:
     """The name as the stand-in has it: no wrappers in it, and the first of a shared layer's."""
-    plain = name.replace("_orig_mod.", "")
-    for way in (name, plain, plain.removeprefix("module.")):
+    plain = ".".join(part for part in name.split(".") if part != "_orig_mod")
+    bare = ".".join(part for part in plain.split(".") if part != "module")
+    for way in (name, plain, plain.removeprefix("module."), bare):
         if way in layers:
             return way
         shared = dict(double.named_modules(remove_duplicate=False)).get(way) if way else None

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .asked import check
-from .recording import Call, Recording, full, record, trace
+from .recording import MOVED, Call, Recording, full, record, trace
 from .targets import Classes, check_finite, classes
 
 NEEDS = "CAM needs a network that ends in global average pooling and one linear layer."
@@ -81,6 +81,12 @@ def _other_head(model: nn.Module, images: Tensor) -> str:
     traced = trace(model, images)
     last = max((i for i, call in enumerate(traced.calls) if call.reading), default=-1)
     behind = [call for call in traced.calls[last + 1 :] if not list(call.module.children())]
+    moved = [c.name for c in behind if c.is_moved and c.tensor.shape[2:].numel() > 1]
+    if moved:
+        return (
+            f"The last map of this network is that of {moved[-1]!r}, and {MOVED}. grad_cam takes a "
+            "layer before that, or a way to read this one: reshape_transform=."
+        )
     names = [type(call.module).__name__ for call in behind]
     if len(names) > 8:
         names[2:-4] = [f"{len(names) - 6} more"]

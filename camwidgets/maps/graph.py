@@ -19,14 +19,18 @@ Rule = Callable[[Tensor, Tensor], Tensor]
 """(the gradient before a ReLU by its own derivative, the gradient behind it) → the one before"""
 
 ACTIVATIONS = {
-    *("Abs", "Atan", "Celu", "Clamp", "ClampMax", "ClampMin", "Cos", "Elu", "Erf", "Exp", "Expm1"),
-    *("Fmax", "Fmin", "Gelu", "Glu", "Hardshrink", "Hardsigmoid", "Hardswish", "Hardtanh"),
-    *("IndexFill", "LeakyRelu"),
-    *("LogSigmoid", "Logaddexp", "MaskedFill", "MaskedScatter", "Maximum", "Minimum", "Mish"),
-    *("Prelu", "PreluKernel", "Rrelu", "RreluWithNoise", "Selu", "Sigmoid", "Sign", "Silu"),
-    *("Sin", "Softplus", "Softshrink"),
-    *("Softsign", "Tanh", "Threshold", "Where"),
+    *("Abs", "Atan", "Celu", "Clamp", "ClampMax", "ClampMin", "Copysign", "Cos", "Elu", "Erf"),
+    *("Exp", "Expm1", "Fmax", "Fmin", "Gelu", "Glu", "Hardshrink", "Hardsigmoid", "Hardswish"),
+    *("Hardtanh", "Hypot", "IndexFill", "LeakyRelu", "LogSigmoid", "Logaddexp", "MaskedFill"),
+    *("MaskedScatter", "MaskedSelect", "Maximum", "Minimum", "Mish", "Prelu", "PreluKernel"),
+    *("Rrelu", "RreluWithNoise", "Selu", "Sigmoid", "Sign", "Silu", "Sin", "Softplus"),
+    *("Softshrink", "Softsign", "Tanh", "Threshold", "Where", "Xlogy"),
 }
+CHOOSING = {
+    *("Max", "Amax", "Min", "Amin", "Sort", "Topk", "Kthvalue", "Median", "Nanmedian", "Cummax"),
+    *("Cummin", "Gather"),
+}
+"""what takes some of the numbers along an axis"""
 ONLY_SHOWN = ("Upsample", "View", "UnsafeView", "Clone", "Slice", "Alias", "Permute", "Transpose")
 LEARNED = ("Convolution", "Addmm", "Mm", "Bmm")
 
@@ -180,21 +184,67 @@ def _other_activation(node: Any) -> str:
     if name in ACTIVATIONS:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Kernel")).lower()
     before = [edge[0] for edge in node.next_functions]
-    if name in ("Max", "Amax") and before[0] is not None and name_of(before[0]) == "Stack":
-        return "maximum of a stack"
+    if name in CHOOSING and _is_put_together(before[0], _dims(node)):
+        return "choice among stacked numbers"
+    if name == "Index" and _counts_numbers(node):
+        return "choice of some numbers"
     if name == "IndexPut" and before[-1] is None:
         return "assignment to some numbers"
     if name == "CopySlices" and len([node for node in before if node is not None]) == 1:
         return "change in place of a part"
-    if name == "Mul" and None in before and _is_mask(node, before):
+    shape = tuple(node._input_metadata[0].shape)
+    if any(_is_mask(factor, shape) for factor in _constant_factors(node, name, before)):
         return "multiplication by a mask"
     return ""
 
 
-def _is_mask(node: Any, before: list[Any]) -> bool:
-    """Whether the constant factor of a product says for each number if it stays or is 0."""
-    factor = node._saved_other if before[1] is None else node._saved_self
-    if not isinstance(factor, Tensor) or factor.shape != tuple(node._input_metadata[0].shape):
+def _dims(node: Any) -> set[int]:
+    """The axes that an operation was asked for, counted from the end as PyTorch does."""
+    dims = getattr(node, "_saved_dim", ())
+    return {
+        dim - 2**64 if dim >= 2**63 else dim for dim in ((dims,) if type(dims) is int else dims)
+    }
+
+
+def _is_put_together(node: Any, dims: set[int]) -> bool:
+    """Whether this stacks or joins tensors along one of these axes."""
+    if node is None or name_of(node) not in ("Stack", "Cat"):
         return False
-    zero = factor == 0
-    return bool(zero.any() and (zero | (factor == 1)).all() and not zero.all())
+    axes = len(node._input_metadata[0].shape)
+    return bool({dim % axes for dim in dims} & {dim % axes for dim in _dims(node)})
+
+
+def _counts_numbers(node: Any) -> bool:
+    """Whether an index of a map says of each number by itself whether it is taken."""
+    indices = [index for index in node._saved_indices if index is not None]
+    axes = sum(index.ndim if index.dtype == torch.bool else 1 for index in indices)
+    return axes == len(node._saved_self_sym_sizes) > 2
+
+
+def _constant_factors(node: Any, name: str, before: list[Any]) -> Iterator[Any]:
+    """What a node multiplies its input by, where that is no part of the graph."""
+    if name == "Mul":
+        yield from (node._saved_other,) if before[1] is None else ()
+        yield from (node._saved_self,) if before[0] is None else ()
+    elif name == "Div" and before[1] is None:
+        yield _inverse(node._saved_other)
+    elif name == "Lerp" and before[-1] is None and isinstance(node._saved_weight, Tensor):
+        yield from (node._saved_weight, 1 - node._saved_weight)
+    elif name == "Addcmul":
+        yield from (node._saved_tensor2,) if before[2] is None else ()
+        yield from (node._saved_tensor1,) if before[1] is None else ()
+    elif name == "Addcdiv" and before[2] is None:
+        yield _inverse(node._saved_tensor2)
+
+
+def _inverse(divisor: Any) -> Any:
+    return 1 / divisor if isinstance(divisor, Tensor) else divisor
+
+
+def _is_mask(factor: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a factor, one for each number, makes some of them vanish."""
+    if not isinstance(factor, Tensor) or factor.shape != shape:
+        return False
+    size = factor.abs() if factor.dtype != torch.bool else factor
+    zero = size <= 1e-6 * size.amax()
+    return bool(zero.any() and not zero.all())

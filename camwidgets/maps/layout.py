@@ -4,13 +4,15 @@ The shape alone cannot tell a feature map (N, K, h, w) from attention weights or
 the channels last. Autograd's graph can: it says by which views and permutations each axis came
 about. Here every axis is a product of *atoms* (as in einops): "n", the images; "h" and "w", rows
 and columns; "k", anything else. A view multiplies and splits them, a permutation moves them, a
-convolution makes new ones.
+convolution makes new channels. What moves positions, or mixes them up, leaves a layout `LOST`, and
+so does all that follows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from math import prod
 from typing import Any
 
@@ -30,11 +32,18 @@ class Atom:
     grid: tuple[Atom, ...] = ()
     """for tokens with others before or after: the positions among them"""
     before: int = 0
+    mirrored: bool = False
+    off: float = 0.0
+    """by how many positions its middle lies before that of the image's rows or columns"""
+    extra: float = 0.0
+    """how many positions it has more than the image's rows or columns, by padding less cutting"""
 
 
 Axis = tuple[Atom, ...]
 Layout = tuple[Axis, ...]
 Shape = Sequence[int]
+LOST: Layout = ((Atom("lost", 0),),)
+"""positions are in it, and nobody knows where"""
 
 
 @dataclass(frozen=True)
@@ -47,6 +56,8 @@ class Reading:
     w: int
     before: int = 0
     """tokens in front of the grid: class and register tokens"""
+    mirrored: tuple[int, ...] = ()
+    """2 if the rows run from the bottom up, 3 if the columns run from right to left"""
 
     @property
     def is_grid(self) -> bool:
@@ -59,7 +70,7 @@ class Reading:
         if maps.ndim == 3:
             maps = maps[..., self.before : self.before + self.h * self.w]
             maps = maps.unflatten(2, (self.h, self.w))
-        return maps
+        return maps.flip(self.mirrored) if self.mirrored else maps
 
 
 @dataclass
@@ -81,7 +92,12 @@ class Layouts:
         for node, output in _inputs_first(edge, self.known):
             self.known[node, output] = self._of(node, output)
         layout = self.known[edge]
-        return None if layout is None else _reading(layout)
+        return None if layout is None else _reading(layout, alone=self.count == 1)
+
+    def has_lost(self, edge: tuple[Any, int]) -> bool:
+        """Whether what this edge leads to held positions, and they were moved."""
+        layout = self.known.get(edge) or ()
+        return layout is LOST or any(_is_off(atom) for axis in layout for atom in axis)
 
     def _fresh(self, shape: Shape) -> Layout | None:
         if len(shape) != 4:
@@ -92,62 +108,149 @@ class Layouts:
 
     def _of(self, node: Any, output: int) -> Layout | None:
         """The layout of what a node gave, from those of what it was given."""
-        name = _name(node)
-        shape = tuple(node._input_metadata[output].shape)
-        if name.endswith("Convolution"):
-            return self._fresh(shape)
-        inputs = [self.known.get(edge) for edge in node.next_functions]
-        given = _most_spatial(inputs, shape)
-        if given is None or name in MOVES or "_roi_" in node.name():
+        made = node._input_metadata[output]
+        if made.is_nested_tensor:
             return None
-        if name == "Im2Col":
-            return _patches(given, node, shape)
-        if name == "Unfold":
-            windows = _resized(given, shape[:-1])
-            return windows and (*windows, (Atom("k", shape[-1]),))
-        if name == "Permute":
-            return tuple(given[dim] for dim in node._saved_dims)
-        if name == "Transpose":
-            axes = list(given)
-            a, b = _dim(node._saved_dim0), _dim(node._saved_dim1)
+        shape = tuple(made.shape)
+        inputs = [self.known.get(edge) for edge in node.next_functions]
+        name = _name(node)
+        if name.endswith("Convolution"):
+            return self._convolved(inputs[0], shape)
+        if name == "AccumulateGrad":  # the graph begins again, where the model detached it
+            return self._fresh(shape)
+        if name == "AsStrided":  # behind a change in place of a part, which may be in channels
+            return None
+        if name in PUT and inputs[0] is None:
+            return _put(name, inputs, shape)
+        given = _most_spatial(inputs, shape)
+        if given is None or given is LOST:
+            return given
+        followed = _followed(node, output, name, given, inputs, shape)
+        return LOST if followed is None and any(map(_is_spatial, given)) else followed
+
+    def _convolved(self, given: Layout | None, shape: Shape) -> Layout | None:
+        """New channels at the same positions; what holds none becomes a map of its own."""
+        if given is LOST:
+            return LOST
+        if given is None or len(given) != len(shape) or not any(map(_is_spatial, given)):
+            return self._fresh(shape)
+        positions = _resized(given[2:], shape[2:])
+        if positions is None:
+            return LOST
+        images = given[0]
+        if shape[0] == self.count and not _is_spatial(images):
+            images = (Atom("n", self.count),)
+        return (images, (Atom("k", shape[1]),), *positions)
+
+
+def _followed(
+    node: Any, output: int, name: str, given: Layout, inputs: list[Layout | None], shape: Shape
+) -> Layout | None:
+    """What becomes of the layout `given` in any operation but a convolution."""
+    if name in ELEMENTWISE and _sizes(given) == shape:
+        return given
+    dims = _dims(node)
+    if name in MOVES or "_roi_" in node.name():
+        in_channels = dims and all(_is_channels(given[dim]) for dim in dims)
+        return _resized(given, shape) if in_channels else None
+    if name == "Flip":
+        return _flipped(given, dims)
+    if name == "Rot90":
+        a, b = dims
+        turns = node._saved_k % 4
+        axes = list(given)
+        if turns % 2:
             axes[a], axes[b] = axes[b], axes[a]
-            return tuple(axes)
-        if name == "T":
-            return given[::-1]
-        if name in ("Addmm", "Mm"):
-            return (*given[:-1], (Atom("k", shape[-1]),)) if len(given) == len(shape) else None
-        if name in ("Bmm", "Baddbmm"):
-            return _product(inputs[-2], inputs[-1], shape)
-        if name.startswith("ScaledDotProduct"):
-            return _product(inputs[0], inputs[2], shape)
-        if name == "Cat":
-            return _joined(given, inputs, _dim(node._saved_dim), shape)
-        if name == "Slice" and node._saved_step == 1:
-            return _sliced(given, _dim(node._saved_dim), node._saved_start, shape)
-        if name == "Select":
-            axes = list(given)
-            del axes[_dim(node._saved_dim)]
-            return tuple(axes)
-        if len(given) == len(shape) and name not in VIEWS:
-            return _resized(given, shape)
-        return _regrouped(given, shape)
+        return _flipped(tuple(axes), [[], [a], [a, b], [b]][turns])
+    if name in ("Index", "IndexSelect"):
+        at = node._saved_indices if name == "Index" else [None] * (dims[0] % len(shape))
+        return _indexed(given, [*at] if name == "Index" else [*at, node._saved_index], shape)
+    if name == "Repeat":
+        repeats = node._saved_repeats
+        grown = [
+            axis for axis, times in zip(given, repeats[-len(given) :], strict=True) if times > 1
+        ]
+        plain = len(given) == len(shape) and all(map(_is_channels, grown))
+        return _resized(given, shape) if plain else None
+    if name == "Im2Col":
+        return _patches(given, node, shape)
+    if name == "Col2Im":
+        return _unpatched(given, node, shape)
+    if name == "Unfold":
+        windows = _resized(given, shape[:-1])
+        return windows and (*windows, (Atom("k", shape[-1]),))
+    if name == "Permute":
+        return tuple(given[dim] for dim in node._saved_dims)
+    if name == "Transpose":
+        axes = list(given)
+        a, b = _dim(node._saved_dim0), _dim(node._saved_dim1)
+        axes[a], axes[b] = axes[b], axes[a]
+        return tuple(axes)
+    if name == "T":
+        return given[::-1]
+    if name in ("Addmm", "Mm", "Bmm", "Baddbmm"):
+        return _product(inputs[-2], inputs[-1], shape)
+    if name.startswith("ScaledDotProduct"):
+        return _product(inputs[0], inputs[2], shape)
+    if name in ("Cdist", "EuclideanDist"):
+        columns = inputs[1]
+        return _product(inputs[0], columns and (*columns[:-2], *columns[:-3:-1]), shape)
+    if name == "Cat":
+        return _joined(given, inputs, dims[0], shape)
+    if name == "Stack":
+        dim = dims[0] % len(shape)
+        together = _alike(given, inputs)
+        return (*given[:dim], (Atom("k", shape[dim]),), *given[dim:]) if together else None
+    if name == "Slice" and node._saved_step == 1:
+        return _sliced(given, dims[0], node._saved_start, shape)
+    if name in ("Split", "SplitWithSizes"):
+        before = node._saved_split_sizes if name == "SplitWithSizes" else [node._saved_split_size]
+        start = sum(before[:output]) if name == "SplitWithSizes" else output * before[0]
+        return _sliced(given, dims[0], start, shape)
+    if name == "ConstantPadNd":
+        return _padded(given, [_dim(side) for side in node._saved_pad], shape)
+    if name in ("Select", "Unbind") or (dims and len(shape) == len(given) - len(dims)):
+        gone = {dim % len(given) for dim in dims}
+        return tuple(axis for i, axis in enumerate(given) if i not in gone)
+    if name == "Glu" and _is_spatial(given[dims[0]]):
+        return None
+    if len(given) == len(shape) and name not in VIEWS:
+        return _resized(given, shape)
+    return _regrouped(given, shape)
 
 
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"}
 MOVES = {
-    *("Roll", "Flip", "Rot90", "Index", "IndexSelect", "Gather", "Sort", "Topk", "Scatter"),
-    *("AsStrided", "Cumsum", "Take", "Repeat", "GridSampler2D"),
-    *("FftC2C", "FftC2R", "FftR2C"),
+    *("Roll", "Gather", "Sort", "Topk", "Scatter", "Cumsum", "Take"),
+    *("GridSampler2D", "FftC2C", "FftC2R", "FftR2C"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
+ELEMENTWISE = {
+    *("Relu", "Hardtanh", "Hardswish", "Silu", "Gelu", "Add", "Sub", "Mul", "Div", "Clone"),
+    *("NativeBatchNorm", "CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm"),
+}
+"""the most frequent operations that keep every number's place"""
+PUT = {"CopySlices", "SliceScatter", "SelectScatter", "IndexPut", "IndexAdd", "IndexCopy"}
+"""what writes into a tensor"""
 
 
 def _name(node: Any) -> str:
-    return node.name().partition("Backward")[0].rpartition("::")[2]
+    return _operation(node.name())
+
+
+@lru_cache(maxsize=1024)
+def _operation(name: str) -> str:
+    return name.partition("Backward")[0].rpartition("::")[2]
 
 
 def _dim(dim: int) -> int:
     return dim - 2**64 if dim >= 2**63 else dim
+
+
+def _dims(node: Any) -> list[int]:
+    """The axes that an operation was asked for."""
+    dims = getattr(node, "_saved_dims", getattr(node, "_saved_dim", ()))
+    return [_dim(dim) for dim in ((dims,) if isinstance(dims, int) else dims or ())]
 
 
 def _inputs_first(
@@ -160,7 +263,7 @@ def _inputs_first(
         node = here[0]
         if here in known or node is None:
             stack.pop()
-        elif here in opened or _name(node).endswith("Convolution"):
+        elif here in opened:
             yield stack.pop()
         else:
             opened.add(here)
@@ -169,27 +272,141 @@ def _inputs_first(
 
 def _product(a: Layout | None, b: Layout | None, shape: Shape) -> Layout | None:
     """a @ b, and attention (the rows of the queries, the columns of the values)."""
-    if a is None:
+    if LOST in (a, b) or (a is None and b is None):
         return None
+    if a is None:
+        return b and (*b[:-2], (Atom("k", shape[-2]),), b[-1])
     columns = (Atom("k", shape[-1]),) if b is None else b[-1]
-    return (*a[:-1], columns)
+    return (*a[:-1], columns) if len(a) == len(shape) else None
+
+
+def _put(name: str, inputs: list[Layout | None], shape: Shape) -> Layout | None:
+    """Something put into a tensor of no layout: all of it, or autograd does not tell where."""
+    given = _most_spatial(inputs[1:], shape)
+    if given is None or given is LOST or name.startswith("Index"):
+        return given and LOST
+    return given if _sizes(given) == shape else None
+
+
+def _indexed(given: Layout, at: Sequence[Tensor | None], shape: Shape) -> Layout | None:
+    """Parts of axes by their numbers; of positions, if they stay as evenly spread."""
+    if len(given) != len(shape):
+        return None
+    for axis, index in zip(given, at, strict=False):
+        if index is None or _is_channels(axis):
+            continue
+        if index.ndim != 1:
+            return None
+        index = index.nonzero()[:, 0] if index.dtype == torch.bool else index
+        size, count = _size(axis), len(index)
+        even = (torch.arange(count, device=index.device) + 0.5) * size / count
+        if (index + 0.5 - even).abs().max() > _is_spatial(axis):  # images have to stay in order
+            return None
+    return _resized(given, shape)
+
+
+def _padded(given: Layout, sides: list[int], shape: Shape) -> Layout | None:
+    """More at the ends of axes, the last one first, or less."""
+    axes = list(given)
+    for i, (before, after) in enumerate(zip(sides[::2], sides[1::2], strict=True), 1):
+        axis = axes[-i]
+        if len(axis) > 1 and _is_spatial(axis) and before >= 0 and after >= 0 < before + after:
+            axes[-i] = (Atom("t", shape[-i], grid=axis, before=before),)
+        else:
+            axes[-i] = _shifted(axis, shape[-i], (before - after) / 2)
+    return _resized(tuple(axes), shape)
+
+
+def _shifted(axis: Axis, size: int, by: float) -> Axis:
+    """More or fewer positions, their middle moved."""
+    if not _is_whole(axis):
+        return axis
+    (atom,) = axis
+    extra = atom.extra + size - atom.size
+    return (replace(atom, size=size, off=atom.off + by, extra=extra),)
+
+
+def _flipped(given: Layout, dims: list[int]) -> Layout | None:
+    axes = list(given)
+    for dim in dims:
+        if (mirrored := _mirrored(given[dim])) is None:
+            return None
+        axes[dim] = mirrored
+    return tuple(axes)
+
+
+def _mirrored(axis: Axis) -> Axis | None:
+    if _is_channels(axis):
+        return axis
+    if not _is_whole(axis):
+        return None
+    return (replace(axis[0], mirrored=not axis[0].mirrored, off=-axis[0].off),)
 
 
 def _patches(given: Layout, node: Any, shape: Shape) -> Layout | None:
     """Patches (N, K·k·k, h·w) cut from a map."""
     if [[atom.label for atom in axis] for axis in given[1:]] != [["k"], ["h"], ["w"]]:
         return None
-    sizes = (node._saved_self_sym_argsize_minus_2, node._saved_self_sym_argsize_minus_1)
-    steps = (node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_dilation)
-    h, w = (
-        (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
-        for size, kernel, stride, padding, dilation in zip(sizes, *steps, strict=True)
+    h, w = _places(
+        node, (node._saved_self_sym_argsize_minus_2, node._saved_self_sym_argsize_minus_1)
     )
-    return (given[0], (Atom("k", shape[1]),), (Atom("h", h), Atom("w", w)))
+    places = (_sized(given[2][0], h), _sized(given[3][0], w))
+    return (given[0], (Atom("k", shape[1]),), places)
+
+
+def _unpatched(given: Layout, node: Any, shape: Shape) -> Layout | None:
+    """Patches put back, or added up, where they were cut."""
+    h, w = _places(node, shape[-2:])
+    if [(atom.label, atom.size) for atom in given[-1]] != [("h", h), ("w", w)]:
+        return None
+    rows, columns = given[-1]
+    sides = ((_sized(rows, shape[-2]),), (_sized(columns, shape[-1]),))
+    return (*given[:-2], (Atom("k", shape[-3]),), *sides)
+
+
+def _places(node: Any, sides: Shape) -> Iterator[int]:
+    """How many patches there are along each side."""
+    steps = (node._saved_kernel_size, node._saved_stride, node._saved_padding, node._saved_dilation)
+    for size, kernel, stride, padding, dilation in zip(sides, *steps, strict=True):
+        yield (size + 2 * padding - dilation * (kernel - 1) - 1) // stride + 1
 
 
 def _is_spatial(axis: Axis) -> bool:
     return any(atom.label in "hwt" for atom in axis)
+
+
+def _size(axis: Sequence[Atom]) -> int:
+    return axis[0].size if len(axis) == 1 else prod(atom.size for atom in axis)
+
+
+def _sizes(layout: Layout) -> Shape:
+    return tuple(map(_size, layout))
+
+
+def _is_whole(axis: Axis) -> bool:
+    """Whether this is an axis of rows or of columns."""
+    return len(axis) == 1 and axis[0].label in "hw" and axis[0].parts == 1
+
+
+def _is_channels(axis: Axis) -> bool:
+    return all(atom.label == "k" for atom in axis)
+
+
+def _alike(given: Layout, inputs: list[Layout | None], dim: int | None = None) -> bool:
+    """Whether all layouts have the axes of this one, but for the axis `dim`."""
+
+    def rest(layout: Layout) -> Layout:
+        return layout if dim is None else (*layout[:dim], *layout[dim + 1 :])
+
+    def kinds(layout: Layout) -> list[Any]:
+        return [
+            [(atom.label, atom.part, atom.mirrored) for atom in axis if atom.label in "nhwt"]
+            for axis in rest(layout)
+        ]
+
+    others = [x for x in inputs if x and rest(x) != rest(given)]
+    others = [x for x in others if x is LOST or any(map(_is_spatial, x))]
+    return all(x is not LOST and kinds(x) == kinds(given) for x in others)
 
 
 def _most_spatial(inputs: list[Layout | None], shape: Shape) -> Layout | None:
@@ -199,40 +416,53 @@ def _most_spatial(inputs: list[Layout | None], shape: Shape) -> Layout | None:
         return layouts[0] if layouts else None
 
     def says(layout: Layout) -> tuple[bool, int]:
-        sizes = [prod(atom.size for atom in axis) for axis in layout]
-        return sizes == list(shape), sum(map(_is_spatial, layout))
+        return _sizes(layout) == shape, sum(map(_is_spatial, layout))
 
-    return max(layouts, key=says)
+    best = max(layouts, key=says)
+    return LOST if LOST in layouts and not says(best)[0] else best
 
 
 def _resized(given: Layout, shape: Shape) -> Layout | None:
     """The same axes with other sizes: pooling, enlarging, padding, cutting, elementwise."""
     axes = []
     for axis, size in zip(given, shape, strict=True):
-        if prod(atom.size for atom in axis) == size:
+        if _size(axis) == size:
             axes.append(axis)
         elif not _is_spatial(axis):
             axes.append((Atom("k", size),))
         elif len(axis) == 1 and axis[0].label in "hw":
-            axes.append((Atom(axis[0].label, size),))
+            (atom,) = axis
+            axes.append((_sized(atom, size),))
         else:
             return None
     return tuple(axes)
 
 
+def _sized(atom: Atom, size: int) -> Atom:
+    """As many rows or columns of the same image."""
+    times = size / atom.size
+    off, extra = atom.off * times, atom.extra * times
+    return Atom(atom.label, size, mirrored=atom.mirrored, off=off, extra=extra)
+
+
 def _joined(given: Layout, inputs: list[Layout | None], dim: int, shape: Shape) -> Layout | None:
     """Concatenation; along the positions, one grid with other tokens before or after it."""
     dim %= len(shape)
+    if not _alike(given, inputs, dim):
+        return None
     grids = [i for i, layout in enumerate(inputs) if layout and _is_spatial(layout[dim])]
     axes = list(given)
     if not grids:
         axes[dim] = (Atom("k", shape[dim]),)
         return tuple(axes)
     atoms = given[dim]
-    size = prod(atom.size for atom in atoms)
+    size = _size(atoms)
     if len(grids) > 1 or grids[0] not in (0, len(inputs) - 1):
         return None
     extra = 0 if grids[0] == 0 else shape[dim] - size
+    if _is_whole(atoms):
+        axes[dim] = _shifted(atoms, shape[dim], (shape[dim] - size) / (2 if extra else -2))
+        return tuple(axes)
     if atoms[0].label == "t":
         extra, atoms = extra + atoms[0].before, atoms[0].grid
     axes[dim] = (Atom("t", shape[dim], grid=atoms, before=extra),)
@@ -244,8 +474,12 @@ def _sliced(given: Layout, dim: int, start: int, shape: Shape) -> Layout | None:
     dim %= len(shape)
     (atom, *others) = given[dim] or (Atom("k", 1),)
     if others or atom.label != "t":
-        return _resized(given, shape)
-    before, size = atom.before - start, prod(part.size for part in atom.grid)
+        less = _size(given[dim]) - shape[dim]
+        axis = _shifted(given[dim], shape[dim], less / 2 - _dim(start))
+        return _resized((*given[:dim], axis, *given[dim + 1 :]), shape)
+    before, size = atom.before - _dim(start), _size(atom.grid)
+    if before >= shape[dim] or before + size <= 0:  # class tokens alone
+        return (*given[:dim], (Atom("k", shape[dim]),), *given[dim + 1 :])
     if before < 0 or before + size > shape[dim]:
         return None
     whole = before == 0 and size == shape[dim]
@@ -261,11 +495,11 @@ def _regrouped(given: Layout, shape: Shape) -> Layout | None:
         return None
     for i, size in enumerate(shape):
         axis: list[Atom] = []
-        while prod(atom.size for atom in axis) < size or (size == 1 and not axis and atoms):
+        while _size(axis) < size or (size == 1 and not axis and atoms):
             if not atoms:
                 return None
             atom = atoms.pop(0)
-            needed, rest = divmod(size, prod(part.size for part in axis))
+            needed, rest = divmod(size, _size(axis))
             if rest:
                 return None
             if size == 1 and atom.size > 1:
@@ -278,10 +512,10 @@ def _regrouped(given: Layout, shape: Shape) -> Layout | None:
                 atoms.insert(0, Atom(atom.label, atom.size // needed, atom, 1, 2))
                 atom = outer
             axis.append(atom)
-        if prod(atom.size for atom in axis) != size:
+        if _size(axis) != size:
             return None
         single = atoms and atoms[0].label == "n" and atoms[0].size == 1
-        if single and size > 1 and shape[i + 1 : i + 2] != (1,):
+        if single and size > 1 and _is_spatial(tuple(axis)) and shape[i + 1 : i + 2] != (1,):
             axis.append(atoms.pop(0))  # a batch of one stays beside its tokens, not its channels
         axes.append(tuple(axis))
     if any(atom.size > 1 for atom in atoms):
@@ -292,7 +526,10 @@ def _regrouped(given: Layout, shape: Shape) -> Layout | None:
 
 
 def _merged(axis: Axis) -> Axis:
-    """Parts that stand together again become the atom that they were split from."""
+    """Parts that stand together again become the atom that they were split from.
+
+    Channels inside rows or columns are rows or columns between them.
+    """
     atoms: list[Atom] = []
     for atom in axis:
         atoms.append(atom)
@@ -301,15 +538,27 @@ def _merged(axis: Axis) -> Axis:
             if first.whole is not whole or first.size * second.size != whole.size:
                 break
             atoms[-2:] = [whole]
+    if len(atoms) > 1 and _is_whole(tuple(atoms[:1])) and _is_channels(tuple(atoms[1:])):
+        return (_sized(atoms[0], _size(atoms)),)
     return tuple(atoms)
 
 
-def _reading(layout: Layout) -> Reading | None:
+def _is_off(atom: Atom) -> bool:
+    """Whether rows or columns lie beside the image's, or are half of them or less."""
+    return abs(atom.off) > max(0.5, atom.size / 8) or 2 * atom.size <= atom.size - atom.extra
+
+
+def _reading(layout: Layout, *, alone: bool) -> Reading | None:
+    """How to read a layout; of one image `alone`, a view does not tell which 1 it is."""
     where: dict[str, int] = {}
     grid: tuple[Atom, ...] = ()
     before = 0
+    ones: list[int] = []
     for i, axis in enumerate(layout):
-        atoms = tuple(a for a in axis if a.label != "k" or a.size > 1)
+        atoms = tuple(a for a in axis if a.size > 1 or a.label not in "kn" or axis == (a,))
+        if _size(axis) == 1 and _is_channels(axis):
+            ones.append(i)
+            continue
         labels = "".join(atom.label for atom in atoms)
         if labels == "t":
             before, atoms = atoms[0].before, atoms[0].grid
@@ -322,10 +571,19 @@ def _reading(layout: Layout) -> Reading | None:
         if labels in where:
             return None
         where[labels] = i
+    if any(map(_is_off, grid)):
+        return None
+    for label in ("n", "k") if alone else ("k",):
+        if label not in where and ones:
+            where[label] = ones.pop(0)
+    if ones:
+        return None
     sizes = {atom.label: atom.size for atom in grid if atom.part == 0}
     if sizes.keys() != {"h", "w"} or sizes["h"] * sizes["w"] < 2 or len(grid) != 2:
         return None
     positions = [where["hw"]] if "hw" in where else [where["h"], where["w"]]
     if set(where) - {"n", "k", "h", "w", "hw"} or not {"n", "k"} <= where.keys():
         return None
-    return Reading((where["n"], where["k"], *positions), sizes["h"], sizes["w"], before)
+    mirrored = tuple(2 + "hw".index(atom.label) for atom in grid if atom.mirrored)
+    order = (where["n"], where["k"], *positions)
+    return Reading(order, sizes["h"], sizes["w"], before, mirrored)

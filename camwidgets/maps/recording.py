@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.nn.parameter import is_lazy
 
 from . import graph
 from .asked import (
@@ -35,6 +37,10 @@ CANDIDATES = 2
 """so many of the last maps are kept ready until it is known which one the score comes from"""
 HALF_SCALE = 2.0**12
 """float16 gradients are multiplied by this on their way, or the mean over 512×512 would vanish"""
+UNSEEN = " It never ran, or only by a call of its forward(), which hooks do not see."
+MOVED = (
+    "before that positions are moved, mixed up or cut off, so that places there are not the image's"
+)
 CHANGED = (
     "The model's weights were changed while the map was computed. Ask for maps between two steps "
     "of the training, or of a copy: copy.deepcopy(model)."
@@ -59,11 +65,16 @@ class Call:
     """how its output is read as feature maps; None if it is none"""
 
     def __post_init__(self) -> None:
+        self.layer = self.name
         tensor = self.tensor
         if isinstance(tensor, Tensor) and not tensor.is_inference():
             self.version = tensor._version
             self.edge = (tensor.grad_fn, tensor.output_nr)
 
+    is_moved: bool = False
+    """whether it holds positions that are no longer those of the image"""
+    layer: str = ""
+    """its name without the number of the run"""
     version: int = 0
     edge: tuple[Any, int] = (None, 0)
     """the node of autograd's graph that made the output, and which of its outputs it is"""
@@ -288,9 +299,12 @@ def _no_map(model: nn.Module, images: Tensor) -> str:
             "None of its weights is in a layer that runs, as in an exported graph: give the Python "
             "model that it was made from."
         )
+    elif several and all(call.tensor.shape[2:].numel() == 1 for call in several):
+        reason = "All its maps are of one position: give larger images."
     elif several:
         forms = ", ".join(f"{c.name!r} {tuple(c.tensor.shape)}" for c in several[-3:])
         grown = f", and the images given are {len(images)}" if counts else ""
+        grown += f", and {MOVED}" if several[-1].is_moved else ""
         reason = (
             f"Its last layers with positions give {forms}{grown}. Name one, and say how to read "
             "it as maps of the images given: reshape_transform=."
@@ -384,6 +398,25 @@ def refuse_changed(
     """Raise the sentence for weights that have other versions now, caused by `error`."""
     if versions != [weight._version for weight in weights]:
         raise ValueError(CHANGED) from error
+
+
+@contextmanager
+def unchanged(model: nn.Module) -> Iterator[None]:
+    """Raise the sentence if a model that is run more than once is another one in the end."""
+    before = _versions(model)
+    try:
+        yield
+    except Exception as error:
+        if _versions(model) != before:
+            raise ValueError(CHANGED) from error
+        raise
+    if _versions(model) != before:
+        raise ValueError(CHANGED)
+
+
+def _versions(model: nn.Module) -> list[tuple[int, int]]:
+    tensors = (*model.parameters(), *model.buffers())
+    return [(id(t), 0 if is_lazy(t) or t.is_inference() else t._version) for t in tensors]
 
 
 # ---- what autograd keeps -------------------------------------------------------------------------
@@ -538,6 +571,7 @@ class _EveryLayer(_Pass):
 
     def visit(self, call: Call) -> None:
         call.reading = self.reading(call.tensor)
+        call.is_moved = self.layouts.has_lost(call.edge)
         self.calls.append(call)
 
 
@@ -574,6 +608,8 @@ class _AskedLayers(_Pass):
         if isinstance(tensor, Tensor) and torch.is_grad_enabled() and not tensor.requires_grad:
             self.forms[call.name] += ", and autograd cannot follow it (no_grad, detach(), vmap)"
         call.reading = self.reading(call.tensor)
+        if self.layouts.has_lost(call.edge):
+            self.forms[call.name] += f", and {MOVED}"
         if self.reshape_transform:
             fits = isinstance(call.tensor, Tensor) and call.tensor.is_floating_point()
             call.reading = self._by_transform if fits else None
@@ -600,21 +636,25 @@ class _AskedLayers(_Pass):
         return maps
 
     def _call(self, name: str, run: int, model: nn.Module, images: Tensor) -> Call:
-        calls = [c for c in self.calls if c.name.partition("#")[0] == name]
+        calls = [c for c in self.calls if c.layer == name]
         of_run = [c for c in calls if c.run == run] if run else calls
         if len(of_run) == 1:
             return of_run[0]
         if calls:
-            problem = f"{name!r} runs {len(calls)} times on maps"
+            runs = listed([c.name for c in calls])
+            if len(calls) == 1:
+                raise ValueError(f"Layer {name!r} runs only once on maps: its name is {runs}.")
             raise ValueError(
-                f"Layer {problem}: name one of its runs, {listed([c.name for c in calls])}."
+                f"Layer {name!r} runs {len(calls)} times on maps: name one of its runs, {runs}."
             )
-        seen = f" Its output is {self.forms[name]}." if name in self.forms else " It never ran."
+        seen = f" Its output is {self.forms[name]}." if name in self.forms else UNSEEN
         names = layer_names(model, images)
+        hint = " If it holds one in an order of its own, say how to read it: reshape_transform=."
+        if not self.forms.get(name, "").startswith("of shape"):
+            hint = ""
         raise ValueError(
             f"Layer {name!r} gives no feature map (N, K, h, w) larger than 1×1.{seen} "
-            f"{nearest(names, name)} If it holds one in an order of its own, say how to read it: "
-            "reshape_transform=."
+            f"{nearest(names, name)}{hint}"
         )
 
 
@@ -650,12 +690,15 @@ class _LastMaps(_Pass):
             root = differentiable(scores(self.output, target, len(self.images))).grad_fn
         own = graph.shown_in(self.output, root)
         gates = graph.on_every_path(root)
+        moved = ""
         for nodes in (gates, graph.reached(root)):
             found: list[Call] = []
             for call in reversed(self.calls):
                 if call.node in nodes and call.node not in own:
                     call.reading = reading = self.layouts.reading(call.edge)
                     found += [call] if reading else []
+                    if not moved and self.layouts.has_lost(call.edge):
+                        moved = call.name
                     if (reading and reading.is_grid) or len(found) == most:
                         break
             if found:
@@ -663,6 +706,11 @@ class _LastMaps(_Pass):
         else:
             return []
         last = found[0].name
+        if moved and found[0].node not in gates:
+            raise ValueError(
+                f"The last map on the way to the score is that of {moved!r}, and {MOVED}: name "
+                f"another layer, such as {last!r}, or say how to read it: reshape_transform=."
+            )
         if "#" in last and found[0].node not in gates:
             raise ValueError(
                 f"The score comes from several runs of one layer, the last {last!r}, and no map "

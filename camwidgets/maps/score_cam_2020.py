@@ -9,8 +9,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from .asked import check
 from .display import upsample
-from .recording import ToMaps, record, run
+from .recording import ToMaps, record, run, unchanged
 from .targets import Target, classes, scores
 
 
@@ -41,23 +42,27 @@ def score_cam(
     from tqdm.auto import tqdm  # it looks for a notebook: not a thing for `import camwidgets.maps`
 
     layers = None if layer is None else [layer]
-    recording = record(model, images, layers, target=target, reshape_transform=reshape_transform)
-    (A,) = recording.features.values()
-    if not callable(target) and recording.output.ndim == 2:
-        target = classes(recording.output, target)
-    H = upsample(A, images.shape[2:])
-    low, high = H.amin((2, 3), keepdim=True), H.amax((2, 3), keepdim=True)
-    H = torch.where(high > low, (H - low) / torch.where(high > low, high - low, 1), 0)
-    N, K = A.shape[:2]
-    gains = torch.empty(N, K, dtype=A.dtype, device=A.device)
-    with tqdm(total=N * K, desc="Score-CAM", unit="mask", leave=False, delay=2) as bar:
-        for n in range(N):
-            x = images[n : n + 1].detach()
-            black = _score(model, torch.zeros_like(x), target, n)
-            for k in range(0, K, batch_size):
-                masks = H[n, k : k + batch_size, None].to(x.dtype)
-                gains[n, k : k + batch_size] = _score(model, x * masks, target, n) - black
-                bar.update(len(masks))
+    check(model, images)
+    with unchanged(model):
+        recording = record(
+            model, images, layers, target=target, reshape_transform=reshape_transform
+        )
+        (A,) = recording.features.values()
+        if not callable(target) and recording.output.ndim == 2:
+            target = classes(recording.output, target)
+        H = upsample(A, images.shape[2:])
+        low, high = H.amin((2, 3), keepdim=True), H.amax((2, 3), keepdim=True)
+        H = torch.where(high > low, (H - low) / torch.where(high > low, high - low, 1), 0)
+        N, K = A.shape[:2]
+        gains = torch.empty(N, K, dtype=A.dtype, device=A.device)
+        with tqdm(total=N * K, desc="Score-CAM", unit="mask", leave=False, delay=2) as bar:
+            for n in range(N):
+                x = images[n : n + 1].detach()
+                black = _score(model, torch.zeros_like(x), target, n)
+                for k in range(0, K, batch_size):
+                    masks = H[n, k : k + batch_size, None].to(x.dtype)
+                    gains[n, k : k + batch_size] = _score(model, x * masks, target, n) - black
+                    bar.update(len(masks))
     L = torch.einsum("nk,nkij->nij", gains.softmax(dim=1), A)
     return L.relu() if relu else L
 

@@ -330,6 +330,12 @@ def assigned(x: Tensor) -> Tensor:
     return y
 
 
+def chosen(x: Tensor) -> Tensor:
+    y = torch.zeros_like(x)
+    y[x > 0] = x[x > 0]
+    return y
+
+
 def masked_in_place(x: Tensor) -> Tensor:
     y = x.clone()
     y *= x > 0
@@ -351,7 +357,36 @@ HIDDEN = {
     "logaddexp": (lambda x: torch.logaddexp(x, torch.zeros(())), "logaddexp"),
     "(x + |x|) / 2": (lambda x: (x + x.abs()) / 2, "abs"),
     "x (1 + sign x) / 2": (lambda x: x * (1 + x.sign()) / 2, "sign"),
-    "the larger of a stack": (lambda x: torch.stack([x, 0 * x]).amax(0), "maximum of a stack"),
+    "the larger of a stack": (
+        lambda x: torch.stack([x, 0 * x]).amax(0),
+        "choice among stacked numbers",
+    ),
+    "the larger, joined": (
+        lambda x: torch.cat([x[:, None], 0 * x[:, None]], 1).amax(1),
+        "choice among stacked numbers",
+    ),
+    "the last of a sorted stack": (
+        lambda x: torch.stack([x, 0 * x]).sort(0).values[1],
+        "choice among stacked numbers",
+    ),
+    "lerp": (lambda x: torch.lerp(0 * x, x, (x > 0).to(x.dtype)), "multiplication by a mask"),
+    "lerp back": (lambda x: torch.lerp(x, 0 * x, (x < 0).to(x.dtype)), "multiplication by a mask"),
+    "addcmul": (
+        lambda x: torch.addcmul(torch.zeros(()), x, (x > 0).to(x.dtype)),
+        "multiplication by a mask",
+    ),
+    "x / mask": (lambda x: x / (1 / (x > 0).to(x.dtype)), "multiplication by a mask"),
+    "x / 1 or 1e9": (lambda x: x / torch.where(x > 0, 1.0, 1e9), "multiplication by a mask"),
+    "addcdiv": (
+        lambda x: torch.addcdiv(torch.zeros(()), x, torch.where(x > 0, 1.0, 1e9)),
+        "multiplication by a mask",
+    ),
+    "x (1 + the sign of a constant) / 2": (
+        lambda x: x * (1 + x.detach().sign()) / 2,
+        "multiplication by a mask",
+    ),
+    "(x + hypot(x, 0)) / 2": (lambda x: (x + torch.hypot(x, torch.zeros(()))) / 2, "hypot"),
+    "zeros[x > 0] = x[x > 0]": (chosen, "choice of some numbers"),
     "-clamp_max(-x, 0)": (lambda x: -((-x).clamp_max(0)), "clamp_max"),
     "index_fill": (
         lambda x: x.flatten().index_fill(0, (x.flatten() < 0).nonzero()[:, 0], 0.0).view_as(x),
@@ -368,7 +403,7 @@ def test_what_may_be_a_relu_is_told(way: str) -> None:
     hidden, name = HIDDEN[way]
     ways = iter([nn.ReLU(), hidden, nn.ReLU()])
     net = seeded(lambda: Residual(lambda: next(ways)))
-    with pytest.warns(UserWarning, match=rf"guided in 2 of 3 activations.*1 × {name}"):
+    with pytest.warns(UserWarning, match=rf"guided in 2 of [34] activations.*1 × {name}"):
         guided_backprop(net, pictures(2, 2, 6, 5))
 
 

@@ -378,3 +378,136 @@ def test_a_map_in_a_dataclass_is_the_model_s_own_output() -> None:
     assert shown.layers == ["body"]
     pooled = record(Masks(), images, target=lambda found: found.logits[:, 1])
     assert pooled.layers == ["body"]
+
+
+# ---- names, runs and positions out of the ordinary -----------------------------------------------
+
+
+def test_a_layer_whose_own_name_ends_like_a_run() -> None:
+    class Numbered(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.add_module("conv", nn.Conv2d(3, 4, 3))
+            self.add_module("conv#2", nn.Conv2d(3, 4, 3))
+            self.linear = nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            first, second = self._modules["conv"](x), self._modules["conv#2"](x)
+            return self.linear((first + 2 * second).mean((2, 3)))
+
+    model, images = seeded(Numbered), pictures(2, 3, 8, 8)
+    assert layer_names(model, images) == ["conv", "conv#2"]
+    for name, times in (("conv", 1), ("conv#2", 2)):
+        A = dict(model.named_modules())[name](images)
+        expected = times * torch.einsum("k,nkij->nij", model.linear.weight[1] / 36, A)
+        assert_close(grad_cam(model, images, name, 1, relu=False), expected.detach())
+    assert list(record(model, images, ["conv", "conv#2"]).features) == ["conv", "conv#2"]
+
+
+def test_a_run_that_there_is_not() -> None:
+    model, images = seeded(OutOfOrder), pictures(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"'early' runs only once on maps: its name is 'early'\."):
+        grad_cam(model, images, "early#2")
+
+
+@pytest.mark.parametrize("wrap", [lambda m: torch.compile(m, backend="eager"), nn.DataParallel])
+def test_every_name_of_a_wrapped_layer_works(wrap: type[nn.Module]) -> None:
+    model, images = seeded(OutOfOrder), pictures(2, 3, 8, 8)
+    expected = grad_cam(model, images, "late.0", 1)
+    model.late[0] = wrap(model.late[0])
+    model.late = wrap(model.late)
+    names = [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)]
+    name = next(name for name in names if "late" in name)
+    assert len(name.split(".")) == 4
+    for layer in (name, "late.0", model.late, dict(model.named_modules())[name]):
+        found = grad_cam(model, images, layer, 1)
+        assert_close(found, grad_cam(model, images, "late", 1) if layer is model.late else expected)
+
+
+class CallsForward(nn.Module):
+    """Calls a layer by its forward, and gives two maps in a tuple."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3)
+        self.both, self.linear = Both(), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = self.both(self.second.forward(self.first(x)))
+        return self.linear((a + b).mean((2, 3)))
+
+
+class Both(nn.Module):
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        return x.relu(), x.sin()
+
+
+@pytest.mark.parametrize(
+    ("layer", "says"),
+    [("second", r"never ran, or only by a call of its forward\(\)"), ("both", "is a tuple")],
+)
+def test_what_reshape_transform_cannot_read_is_not_sent_there(layer: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says) as raised:
+        grad_cam(seeded(CallsForward), pictures(2, 3, 8, 8), layer)
+    assert "reshape_transform" not in str(raised.value)
+
+
+def test_maps_of_one_position() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.Flatten(), nn.Linear(4, 3))
+    with pytest.raises(ValueError, match="maps are of one position: give larger images"):
+        grad_cam(model, pictures(2, 3, 1, 1))
+
+
+class Warped(nn.Module):
+    """A spatial transformer: what the convolution sees is not where it was in the image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.where, self.conv, self.linear = nn.Conv2d(3, 6, 3), nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        theta = self.where(x).mean((2, 3)).view(-1, 2, 3)
+        grid = F.affine_grid(theta, list(x.shape), align_corners=False)
+        x = F.grid_sample(x, grid, align_corners=False)
+        return self.linear(self.conv(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("layer", [None, "conv"])
+def test_a_map_behind_moved_positions_is_told(layer: str | None) -> None:
+    model, images = seeded(Warped), pictures(2, 3, 8, 8)
+    with pytest.raises(ValueError, match=r"positions are moved.*'where'.*reshape_transform="):
+        grad_cam(model, images, layer)
+    assert layer_names(model, images) == ["where"]
+    with pytest.raises(ValueError, match=r"'conv', and before that positions are moved.*grad_cam"):
+        cam(model, images)
+    warped = grad_cam(model, images, "conv", 1, reshape_transform=lambda y: y)
+    assert warped.shape == (2, 6, 6)
+
+
+class Mirrored(nn.Module):
+    """Test-time augmentation: the scores of an image and of its mirror image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return sum(self.linear(self.conv(y).relu().mean((2, 3))) for y in (x, x.flip(3)))
+
+
+def test_the_map_of_a_mirrored_run_is_that_of_the_image() -> None:
+    model, images = seeded(Mirrored), pictures(2, 3, 8, 8)
+    A = model.conv(images.flip(3)).detach().requires_grad_()
+    (g,) = torch.autograd.grad(model.linear(A.relu().mean((2, 3)))[:, 1].sum(), A)
+    expected = torch.einsum("nk,nkij->nij", g.mean((2, 3)), A).flip(2).detach()
+    assert_close(grad_cam(model, images, "conv#2", 1, relu=False), expected)
+
+
+def test_the_map_of_a_half_is_not_laid_on_the_whole() -> None:
+    class Halves(Mirrored):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear((self.conv(x[..., :8]) - self.conv(x[..., 8:])).abs().mean((2, 3)))
+
+    for layer in ("conv#1", None):
+        with pytest.raises(ValueError, match=r"no feature map.*positions are.*cut off"):
+            grad_cam(seeded(Halves), pictures(2, 3, 8, 16), layer)

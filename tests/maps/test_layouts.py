@@ -78,6 +78,8 @@ def heads(x: Tensor) -> Tensor:
     return q @ q.mT
 
 
+WEIGHTS = torch.linspace(-1, 1, 40).view(5, 8)
+KERNEL = torch.linspace(-1, 1, 5 * 8 * 9).sin().view(5, 8, 3, 3)
 READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
     # what the layer does, and how a person reads its output as (N, K, h, w) = (2, 8, 6, 8)
     "itself": (lambda x: 2 * x, lambda y: y),
@@ -127,6 +129,70 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda y: y,
     ),
     "beside rolled": (lambda x: x + torch.roll(x, 1, 3), lambda y: y),
+    "mean of a stack": (lambda x: torch.stack([x, x.sin()]).mean(0), lambda y: y),
+    "weighted sum of a stack": (
+        lambda x: (torch.stack([x, x.sin()], -1) * torch.tensor([1.0, 2.0])).sum(-1),
+        lambda y: y,
+    ),
+    "enlarged by repeating": (
+        lambda x: x.repeat_interleave(2, 2).repeat_interleave(3, 3),
+        lambda y: y,
+    ),
+    "enlarged by a view": (
+        lambda x: x.view(-1, 2, 2, 2, 6, 8).permute(0, 1, 4, 2, 5, 3).reshape(-1, 2, 12, 16),
+        lambda y: y,
+    ),
+    "means of windows": (lambda x: x.unflatten(2, (3, 2)).mean(3), lambda y: y),
+    "patches added up": (
+        lambda x: F.fold(F.unfold(x, 2, stride=2), (6, 8), 2, stride=2),
+        lambda y: y,
+    ),
+    "mirrored": (lambda x: x.flip(3), lambda y: y.flip(3)),
+    "turned": (lambda x: x.rot90(1, (2, 3)), lambda y: y.rot90(-1, (2, 3))),
+    "turned the other way": (lambda x: x.rot90(1, (3, 2)), lambda y: y.rot90(1, (2, 3))),
+    "turned by half": (lambda x: x.rot90(2, (2, 3)), lambda y: y.flip((2, 3))),
+    "turned three times": (
+        lambda x: F.conv2d(x.rot90(3, (2, 3)), KERNEL, padding=1),
+        lambda y: y.rot90(1, (2, 3)),
+    ),
+    "mirrored tokens": (
+        lambda x: x.flip((2, 3)).flatten(2).mT,
+        lambda y: y.mT.reshape(-1, 8, 6, 8).flip((2, 3)),
+    ),
+    "channels turned round": (lambda x: x.flip(1).roll(1, 1)[:, [2, 1, 0, 3]], lambda y: y),
+    "channels sorted": (lambda x: x.sort(1).values, lambda y: y),
+    "images in their order, by number": (
+        lambda x: x[range(len(x))].index_select(0, torch.arange(len(x))),
+        lambda y: y,
+    ),
+    "every second row, by number": (lambda x: x[:, :, [0, 2, 4]], lambda y: y),
+    "channels by einsum": (lambda x: torch.einsum("oc,nchw->nohw", WEIGHTS, x), lambda y: y),
+    "rows before columns by einsum": (
+        lambda x: torch.einsum("oc,nchw->nowh", WEIGHTS, x),
+        lambda y: y.mT,
+    ),
+    "a convolution of columns before rows": (
+        lambda x: F.conv2d(x.mT, KERNEL, padding=1),
+        lambda y: y.mT,
+    ),
+    "a convolution of a mirrored map": (
+        lambda x: F.conv2d(x.flip(3), KERNEL, padding=1),
+        lambda y: y.flip(3),
+    ),
+    "a convolution of tokens": (
+        lambda x: F.conv1d(x.flatten(2), WEIGHTS[..., None]),
+        lambda y: y.view(-1, 5, 6, 8),
+    ),
+    "a convolution of three axes": (
+        lambda x: F.conv3d(x[:, :, None], KERNEL[:, :, None], padding=(0, 1, 1)).squeeze(2),
+        lambda y: y,
+    ),
+    "padded and cut back": (lambda x: F.pad(x, (0, 9))[..., :8], lambda y: y),
+    "one column cut off": (lambda x: x[..., 1:], lambda y: y),
+    "split from a token": (
+        lambda x: torch.cat([torch.ones(len(x), 1, 8), x.flatten(2).mT], 1).split([1, 48], 1)[1],
+        lambda y: y.mT.reshape(-1, 8, 6, 8),
+    ),
 }
 NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "attention weights": heads,
@@ -146,6 +212,30 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "spectrum": lambda x: torch.fft.rfft2(x).abs(),
     "sorted": lambda x: x.flatten(2).sort(2).values,
     "without the first column": lambda x: x.flatten(2)[:, :, 1:],
+    "beside itself mirrored": lambda x: torch.cat([x, x.flip(2)], 2),
+    "with channels of itself mirrored": lambda x: torch.cat([x, x.flip(2)], 1),
+    "the upper left quarter": lambda x: x[..., :3, :4],
+    "the middle": lambda x: F.interpolate(x[..., 2:6], (6, 8)),
+    "one of two halves": lambda x: x.chunk(2, 3)[1],
+    "one of three parts": lambda x: x.split([1, 1, 6], 3)[1],
+    "halves on each other": lambda x: sum(x.split(4, 3)),
+    "rolled and gated": lambda x: x.roll(3, 3) * x.mean((2, 3), keepdim=True).sigmoid(),
+    "rolled and gated by rows": lambda x: x.roll(3, 3) * x.mean(3, keepdim=True).sigmoid(),
+    "pushed to one side": lambda x: F.pad(x, (4, 0)),
+    "pushed to one side and pooled": lambda x: F.avg_pool2d(F.pad(x, (4, 0)), 2),
+    "pushed out to one side": lambda x: F.pad(x, (4, 0))[..., :8],
+    "put in elsewhere": lambda x: torch.zeros_like(x).index_copy(2, torch.arange(5, -1, -1), x),
+    "put in further down": lambda x: torch.zeros(len(x), 8, 9, 8).slice_scatter(x, 2, 3, 9),
+    "repeated side by side": lambda x: x.repeat(1, 1, 1, 2),
+    "rows by number": lambda x: x[:, :, [5, 4, 3, 2, 1, 0]],
+    "images by number": lambda x: x[[*range(1, len(x)), 0]] if len(x) > 1 else x.flip(0),
+    "gated across": lambda x: F.glu(x, 3),
+    "distances": lambda x: torch.cdist(x.flatten(2).mT, x.flatten(2).mT),
+    "a convolution of a rolled map": lambda x: F.conv2d(x.roll(3, 3), KERNEL),
+    "a convolution of attention": lambda x: F.conv2d(heads(x), KERNEL[:, :2]),
+    "a convolution of a cut map": lambda x: F.conv2d(x.flatten(2).view(-1, 8, 8, 6), KERNEL),
+    "a convolution of channels as rows": lambda x: F.conv2d(x.transpose(1, 2), KERNEL[:, :6]),
+    "a nested tensor": lambda x: torch.nested.as_nested_tensor([*x]).to_padded_tensor(0.0),
 }
 
 
@@ -156,7 +246,7 @@ def test_read(name: str) -> None:
     assert layer_names(model, images) == ["conv", "middle"]
     A, g = features_and_gradient(model, images, "middle", 1)
     conv = model.conv(images).detach()
-    output = model.middle(conv).requires_grad_()
+    output = model.middle(conv).clone().requires_grad_()
     assert_close(A, by_eye(output).detach())
     (expected,) = torch.autograd.grad(model.linear(output.flatten(1))[:, 1].sum(), output)
     assert_close(g, by_eye(expected))
@@ -228,7 +318,7 @@ class Without(nn.Module):
     [
         (
             Without(nn.Conv1d(3, 4, 3), lambda x: x.flatten(2)),
-            r"'convolution' \(2, 4, 190\)\. Name",
+            r"'convolution' \(2, 4, 190\), and before that positions are .*\. Name",
         ),
         (
             Without(nn.Conv3d(1, 4, 3, padding=1), lambda x: x[:, None]),

@@ -164,3 +164,25 @@ def test_an_interrupt_beside_a_training_stays_an_interrupt() -> None:
     weight = model.inner[0].weight
     with pytest.raises(KeyboardInterrupt):
         maps.grad_cam(model, IMAGES)
+
+
+@pytest.mark.parametrize("change", ["weights", "buffers", "layers", "dtype"])
+def test_a_model_that_changes_between_two_of_score_cam_s_passes(change: str) -> None:
+    model, seen = gap_net(), []
+
+    def target(output: Tensor) -> Tensor:
+        seen.append(output)
+        if len(seen) == 3:
+            with torch.no_grad():
+                if change == "weights":
+                    model[0].weight.mul_(2)
+                elif change == "buffers":
+                    next(model.buffers()).add_(1)
+                elif change == "layers":
+                    model[0] = nn.Conv2d(3, 5, 3, padding=1)
+                else:
+                    model.double()
+        return output[:, 1]
+
+    with pytest.raises(ValueError, match=r"weights were changed.*deepcopy"):
+        maps.score_cam(model, IMAGES, "2", target)
