@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 import inspect
 import re
+import sys
+import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,6 +17,8 @@ from .double import instead, unwrapped
 
 FEW = 12
 """up to so many names are listed; of more, the nearest"""
+PASSED_THROUGH = ("camwidgets.", "contextlib", "torch.")
+"""modules whose lines are no place for a warning"""
 WRAP = (
     "The maps call the model with the images alone. Wrap it:\n"
     "    class OfImages(torch.nn.Module):\n"
@@ -71,6 +75,11 @@ def check(model: nn.Module, images: Tensor) -> None:
                 f"images are {here[0]} on {here[1]}, the model's weights {there[0]} on {there[1]}: "
                 "use images.to(next(model.parameters()))."
             )
+    if torch._C._functorch.is_functorch_wrapped_tensor(images):
+        raise ValueError(
+            "images are inside torch.func or vmap, where layers cannot be watched: ask for the map "
+            "outside of it, of a whole batch at once."
+        )
     if images.is_meta:
         raise ValueError(
             "images and model are on the meta device and hold no numbers: build the model on a "
@@ -163,6 +172,14 @@ def form(value: Any) -> str:
     if isinstance(value, Tensor):
         return f"of shape {tuple(value.shape)}"
     return f"a {type(value).__name__}"
+
+
+def warn(message: str) -> None:
+    """Warn at the line of whoever asked, outside of this package."""
+    level, frame = 1, sys._getframe()
+    while frame.f_back and frame.f_globals.get("__name__", "").startswith(PASSED_THROUGH):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, stacklevel=level)
 
 
 def first_line(error: BaseException) -> str:

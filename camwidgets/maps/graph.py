@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import re
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -14,6 +13,8 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.autograd.function import BackwardCFunction
+
+from .asked import warn
 
 Rule = Callable[[Tensor, Tensor], Tensor]
 """(the gradient before a ReLU by its own derivative, the gradient behind it) → the one before"""
@@ -144,10 +145,9 @@ def _relus(nodes: Iterable[Any]) -> list[Any]:
         )
     if others:
         found = ", ".join(f"{count} × {name}" for name, count in sorted(others.items()))
-        warnings.warn(
+        warn(
             f"guided in {len(relus)} of {len(relus) + others.total()} activations: through the "
-            f"others ({found}) gradients pass by their own derivatives.",
-            stacklevel=2,
+            f"others ({found}) gradients pass by their own derivatives."
         )
     return relus
 

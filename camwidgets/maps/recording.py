@@ -175,7 +175,10 @@ class Recording:
                 retain_graph=True,
                 is_grads_batched=True,
             )
-        return [self._read([g[k] for g in found]) for k in range(len(targets))]
+        every = [self._read([g[k] for g in found]) for k in range(len(targets))]
+        for target, gradients in zip(targets, every, strict=True):
+            warn_if_saturated(self._score(target), gradients.values())
+        return every
 
     def image_gradient(
         self, target: Target = None, rule: graph.Rule | None = None, *, last: bool = False
@@ -225,7 +228,7 @@ class Recording:
 def record(
     model: nn.Module,
     images: Tensor,
-    layers: Sequence[str | nn.Module] | None = None,
+    layers: str | nn.Module | Sequence[str | nn.Module] | None = None,
     *,
     target: Target = None,
     pixels: bool = False,
@@ -240,9 +243,9 @@ def record(
     Args:
         model: any module; it is not touched, a `stand_in` runs.
         images: float tensor (N, C, H, W) as the model takes it.
-        layers: names as in `layer_names`, or the modules themselves; an empty list for none. None
-            is the last map larger than 1×1 that everything on the way to the score passes through;
-            the model's own output and a pooling that only repeats do not count.
+        layers: names as in `layer_names`, or the modules themselves, or one such; an empty list
+            for none. None is the last map larger than 1×1 that everything on the way to the score
+            passes through; the model's own output and a pooling that only repeats do not count.
         target: the score meant by that way; see `targets.Target`.
         pixels: keep all that gradients at the images need.
         reshape_transform: for layers whose output is in no order that is recognised: a function
@@ -253,6 +256,8 @@ def record(
         ValueError: an unknown layer, a layer that gives no map, or images the model cannot take.
     """
     check(model, images)
+    if isinstance(layers, (str, nn.Module)):
+        layers = [layers]
     if layers is None and reshape_transform:
         raise ValueError("reshape_transform needs a layer: name the one whose output it reads.")
     keep = pixels or (layers is not None and not layers)

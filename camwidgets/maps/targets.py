@@ -7,14 +7,13 @@ of it shows rounding noise where the model is surest.
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, SupportsIndex, TypeAlias
 
 import torch
 from torch import Tensor
 
-from .asked import form
+from .asked import form, warn
 from .graph import behind_the_last_weights, name_of
 
 ENDINGS = {
@@ -170,9 +169,8 @@ def warn_if_saturated(score: Tensor, gradients: Iterable[Tensor]) -> None:
             doubt = ", or the layer has no part in this score"
         flat |= (1 - p).abs() < 1e-5
     if flat.any():
-        warnings.warn(
+        warn(
             f"The score ends in a {ending}, and for image {flat.nonzero()[:, 0].tolist()} it has "
             f"no slope left{doubt}: the map shows rounding, or nothing. Ask for the logits, "
-            f"without the {ending} that the model or the target puts behind them.",
-            stacklevel=3,
+            f"without the {ending} that the model or the target puts behind them."
         )

@@ -284,6 +284,22 @@ def test_layers(name: str) -> None:
         f(model, IMAGES, "8")
 
 
+def test_images_inside_a_transform_of_torch_func() -> None:
+    model = gap_net()
+    for inside in (
+        torch.func.grad(lambda x: maps.grad_cam(model, x).sum()),
+        torch.vmap(lambda x: maps.guided_backprop(model, x[None])),
+    ):
+        with pytest.raises(ValueError, match=words("torch.func or vmap", "outside of it")):
+            inside(IMAGES)
+
+
+def test_one_layer_need_not_be_in_a_list() -> None:
+    model = gap_net()
+    assert maps.record(model, IMAGES, "4").layers == ["4"]
+    assert maps.record(model, IMAGES, model[4]).layers == ["4"]
+
+
 # ---- CAM's head ----------------------------------------------------------------------------------
 
 

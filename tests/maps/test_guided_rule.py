@@ -403,8 +403,9 @@ def test_what_may_be_a_relu_is_told(way: str) -> None:
     hidden, name = HIDDEN[way]
     ways = iter([nn.ReLU(), hidden, nn.ReLU()])
     net = seeded(lambda: Residual(lambda: next(ways)))
-    with pytest.warns(UserWarning, match=rf"guided in 2 of [34] activations.*1 × {name}"):
+    with pytest.warns(UserWarning, match=rf"guided in 2 of [34] activations.*1 × {name}") as told:
         guided_backprop(net, pictures(2, 2, 6, 5))
+    assert told[0].filename == __file__
 
 
 @pytest.mark.filterwarnings("error:guided in")

@@ -22,12 +22,17 @@ def sure(model: nn.Module, factor: float) -> nn.Module:
     return model
 
 
+def of_two_classes(model: nn.Module, images: Tensor) -> None:
+    maps.record(model, images, "2").gradients_of([0, 1])
+
+
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_an_ending_without_a_slope_is_told(ending: str) -> None:
     model = nn.Sequential(*sure(gap_net(), 1e5), ENDINGS[ending])
-    for method in (maps.grad_cam, maps.guided_backprop, maps.hires_cam):
-        with pytest.warns(UserWarning, match=rf"ends in a {ending}.*\[0, 1\].*logits"):
+    for method in (maps.grad_cam, maps.guided_backprop, maps.hires_cam, of_two_classes):
+        with pytest.warns(UserWarning, match=rf"ends in a {ending}.*\[0, 1\].*logits") as told:
             method(model, IMAGES)
+        assert {each.filename for each in told} == {__file__}
 
 
 @pytest.mark.parametrize("ending", ENDINGS)
