@@ -12,12 +12,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .graph import name_of
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ class Layouts:
             return None
         shape = tuple(made.shape)
         inputs = [self.known.get(edge) for edge in node.next_functions]
-        name = _name(node)
+        name = name_of(node)
         if name.endswith("Convolution"):
             return self._convolved(inputs[0], shape)
         if name == "AccumulateGrad":  # the graph begins again, where the model detached it
@@ -232,15 +233,6 @@ ELEMENTWISE = {
 """the most frequent operations that keep every number's place"""
 PUT = {"CopySlices", "SliceScatter", "SelectScatter", "IndexPut", "IndexAdd", "IndexCopy"}
 """what writes into a tensor"""
-
-
-def _name(node: Any) -> str:
-    return _operation(node.name())
-
-
-@lru_cache(maxsize=1024)
-def _operation(name: str) -> str:
-    return name.partition("Backward")[0].rpartition("::")[2]
 
 
 def _dim(dim: int) -> int:

@@ -92,6 +92,12 @@ class Call:
         """What made the output, in autograd's graph."""
         return self.edge[0]
 
+    @property
+    def pools_nothing(self) -> bool:
+        """Whether this is an adaptive pooling to no fewer positions."""
+        pools = isinstance(self.module, nn.AdaptiveAvgPool2d) and isinstance(self.given, Tensor)
+        return pools and self.tensor.shape[-2:].numel() >= self.given.shape[-2:].numel()
+
     def replaced(self, tensor: Tensor) -> Any:
         """The output with this tensor in place of its own."""
         if self.tensor is self.output:
@@ -730,8 +736,4 @@ class _LastMaps(_Pass):
 
 def _repeats(call: Call) -> bool:
     """Whether a layer hands on its input, or pools a map to no fewer positions."""
-    if call.tensor is call.given and not call.version:
-        return True
-    if not isinstance(call.module, nn.AdaptiveAvgPool2d) or not isinstance(call.given, Tensor):
-        return False
-    return call.tensor.shape[-2:].numel() >= call.given.shape[-2:].numel()
+    return (call.tensor is call.given and not call.version) or call.pools_nothing
