@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import base64
+import copy
 import gc
 import io
 import json
+import pickle
 import random
+import re
 import threading
 import time
 import weakref
@@ -259,6 +262,47 @@ def test_another_model_keeps_what_it_has_and_settles_the_rest(two):
     two.target = 2
 
 
+def test_another_model_from_elsewhere_is_settled_too(two):
+    """A page, or a link to it, may send nothing but the model."""
+    two.target = 2
+    two.set_state({"model_name": "B"})
+    assert (two.layer, two.target) == ("0", 0)
+    assert two.still().png
+
+
+def test_linked_models_and_layers_move_together(two):
+    other = cw.Explorer({"A": Gap(), "B": small()}, pictures())
+    for trait in ("model_name", "layer", "target"):
+        traitlets.link((two, trait), (other, trait))
+    seen = []
+    two.observe(lambda _: seen.append(repr(two)), "model_name")
+    for one, name in ((two, "B"), (other, "A")):
+        one.model_name = name
+        assert two.state() == other.state()
+        assert repr(two) == seen[-1]
+    other.close()
+
+
+def test_another_model_is_one_message(two, sent):
+    filled(two)
+    two.target = 2
+    sent.clear()
+    two.model_name = "B"
+    assert [set(msg["state"]) for msg, _ in sent] == [{"model_name", "layer", "target"}]
+
+
+def test_what_python_says_the_page_cannot(explorer):
+    filled(explorer)
+    before = {name: getattr(explorer, name) for name in ("offer", "uid", "progress", "message")}
+    explorer.set_state({"offer": {}, "uid": "x", "progress": [], "message": "x", "alpha": 0.2})
+    assert {name: getattr(explorer, name) for name in before} == before
+    assert explorer.alpha == 0.2
+    for extras in ([99], [-1], ["x"], "x"):
+        explorer.set_state({"extras": extras})
+        assert explorer.extras == []
+        assert "extras" in explorer.message
+
+
 def test_stock_sliders_and_links_work_with_it(explorer):
     slider = ipywidgets.IntSlider(max=2)
     alpha = ipywidgets.FloatSlider(max=1)
@@ -403,6 +447,9 @@ def test_a_painted_picture_is_answered_with_scores_and_maps(explorer, sent):
         ({"ask": 1, "model": 7, "image": 0}, [b"abc"]),
         ({"ask": 1, "model": 0, "image": -1}, [b"abc"]),
         ({"ask": 1}, []),
+        ({"ask": 1, "model": 0.5, "image": 0}, [b"abc"]),
+        ({"ask": 1, "model": 0, "image": 0, "shown": ["x"]}, [bytes(12 * 16 * 3)]),
+        ({"ask": 1, "model": 0, "image": 0, "shown": ["maps/0/0/9/CAM"]}, [bytes(12 * 16 * 3)]),
         ({"ask": 1, "model": None, "image": []}, [b""]),
     ],
 )
@@ -413,9 +460,23 @@ def test_a_broken_upload_is_answered_in_a_sentence(explorer, sent, content, buff
     assert parts == []
 
 
-@pytest.mark.parametrize("content", [None, 7, "ask", {}, [], {"want": ["x", "maps/9/9", "", 3]}])
-def test_nonsense_from_the_page_is_harmless(explorer, content):
+NO_PARTS = ["x", "", 3, None, "picture/-1", "picture/2", "scores/0", "scores/0/0/0", "scores/1/0"]
+NO_PARTS += ["maps/0/0/0", "maps/0/0/3/CAM", "maps/0/0/0/LIME", "guided/0/0/0/CAM", "picture/x"]
+NONSENSE = [None, 7, "ask", {}, [], {"want": None}, {"want": "picture/0"}, {"want": NO_PARTS}]
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("content", NONSENSE)
+def test_nonsense_from_the_page_is_harmless(explorer, sent, content):
+    filled(explorer)
+    sent.clear()
     explorer._handle_custom_msg(content, [])
+    end = time.monotonic() + 30
+    while content == NONSENSE[-1] and len(sent) < len(NO_PARTS) and time.monotonic() < end:
+        time.sleep(0.01)
+    parts = [buffers[0] for _, buffers in sent]
+    assert all(b"There is no part" in part for part in parts)
+    assert len(parts) == (len(NO_PARTS) if content == NONSENSE[-1] else 0)
     explorer.target = 1
     assert explorer.still().png
 
@@ -444,6 +505,22 @@ def test_an_own_method_stands_beside_the_reference_with_its_difference():
     caption = explorer.still().caption
     assert "largest difference" in caption
     assert float(caption.rpartition("difference ")[2]) < 1e-4
+    explorer.close()
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt("stop"), SystemExit("stop")], ids=repr)
+def test_an_own_method_that_ends_the_program_is_answered(end, sent):
+    def mine(model, image, layer, target):
+        raise end
+
+    explorer = cw.Explorer(Gap(), pictures(), methods={"mine": mine})
+    filled(explorer)
+    sent.clear()
+    key = "maps/0/0/0/mine"
+    content = {"want": [key], "ask": 1, "model": 0, "image": 0, "shown": [key]}
+    ((answer, _),) = answers(explorer, sent, content, [bytes(12 * 16 * 3)])
+    assert answer == {"answer": 1, "error": "stop"}
+    assert any(b'"error": "stop"' in buffer for _, buffers in sent for buffer in buffers)
     explorer.close()
 
 
@@ -491,6 +568,38 @@ def test_close_leaves_no_explorer_and_no_widget():
     gc.collect()
     assert gone() is None
     assert copied() is None
+
+
+@pytest.mark.parametrize("moment", ["_is_offered", "on_msg", "_look_at"])
+def test_ctrl_c_while_it_is_built_leaves_no_widget(moment, monkeypatch):
+    before, threads = set(_instances), threading.active_count()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cw.Explorer, moment, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cw.Explorer(Gap(), pictures())
+    assert set(_instances) == before
+    assert threading.active_count() <= threads + 1
+    explorer = cw.Explorer(Gap(), pictures())
+    filled(explorer)
+    explorer.close()
+
+
+def test_ctrl_c_while_it_closes_leaves_no_widget(monkeypatch):
+    before, explorer = set(_instances), cw.Explorer(Gap(), pictures())
+    close = explorer._filler.close
+
+    def interrupted():
+        close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(explorer._filler, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        explorer.close()
+    assert set(_instances) == before
 
 
 def test_a_hundred_made_and_closed_leave_nothing():
@@ -545,9 +654,42 @@ def test_a_notebook_gets_the_widget_and_a_picture_for_when_it_is_dead(explorer, 
     assert Image.open(io.BytesIO(png)).size[0] > 400
 
 
-def test_a_closed_explorer_shows_a_line(explorer, monkeypatch):
+def test_a_closed_explorer_says_what_would_work(explorer, monkeypatch, tmp_path):
+    explorer.target = 0
     explorer.close()
-    assert shown(explorer, monkeypatch) == [{"text/plain": repr(explorer)}]
+    says = r"This Explorer is closed: build it again, .*\*\*explorer.state\(\)"
+    (bundle,) = shown(explorer, monkeypatch)
+    assert re.search(rf"alpha=0.5; closed\)\n{says}", bundle["text/plain"])
+    for use in (explorer.still, lambda: ipywidgets.HBox([explorer])):
+        with pytest.raises(ValueError, match=says):
+            use()
+    for write in (explorer.to_png, explorer.to_html):
+        with pytest.raises(ValueError, match=says):
+            write(tmp_path / "a")
+    for trait, value in {"target": 2, "layer": "blocks.0", "image_index": 1}.items():
+        with pytest.warns(UserWarning, match=says):
+            setattr(explorer, trait, value)
+        assert explorer.state()[trait] == value
+    with pytest.raises(Refused, match="0 to 2"):
+        explorer.target = 3
+
+
+def test_the_choices_of_a_closed_explorer_build_it_again(two):
+    two.layer, two.target = "blocks.0", 2
+    two.close()
+    with pytest.warns(UserWarning, match="closed"):
+        two.model_name = "B"
+    assert (two.layer, two.target) == ("0", 0)
+    assert repr(two).startswith("Explorer(A, B, ")
+    again = cw.Explorer({"A": Gap(), "B": small()}, pictures(), **two.state())
+    assert again.state() == two.state()
+    again.close()
+
+
+@pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_explorer_cannot_be_copied(explorer, use):
+    with pytest.raises(TypeError, match=r"cannot be copied or pickled: keep explorer.state\(\)"):
+        use(explorer)
 
 
 def pixels(explorer, path) -> np.ndarray:
