@@ -429,7 +429,12 @@ class Atlas:
     # -- painted pictures -------------------------------------------------------------------------
 
     def ask(
-        self, model: int, image: int, picture: np.ndarray, shown: Sequence[str] = ()
+        self,
+        model: int,
+        image: int,
+        picture: np.ndarray,
+        shown: Sequence[str] = (),
+        extras: Sequence[int] = (),
     ) -> list[Part]:
         """What the model makes of a picture that was painted on, uint8 (H, W, 3).
 
@@ -437,9 +442,10 @@ class Atlas:
             model, image: which; `picture` is the image with the paint.
             shown: the keys of what is on the screen, which may be another class, guided
                 backpropagation or a method of the user's.
+            extras: classes whose scores are wanted beside those offered for the image.
 
         Returns:
-            its scores and maps for the classes offered for the image, and what is shown, under
+            its scores for these classes, its maps for those offered, and what is shown, all under
             "asked/…" keys.
         """
         sitter = self._sitter(model)
@@ -448,9 +454,10 @@ class Atlas:
         with sitter.guard.held(), _naming(self._inputs.named(image)):
             recording = sitter.record(x)
             key = f"asked/scores/{model}/{image}"
-            parts = [self._scores_part(key, sitter, recording, classes)]
             usual = [(c, n) for n in self.with_parts(model) if n != "guided" for c in classes]
             looked_at = [(c, method or kind) for kind, _, _, c, method in map(self._read, shown)]
+            known = dict.fromkeys([*classes, *extras, *(c for c, _ in looked_at)])
+            parts = [self._scores_part(key, sitter, recording, known)]
             own = [(c, method) for c, method in looked_at if method in self._own]
             for c, method in dict.fromkeys([*usual, *looked_at]):
                 if method not in self._own:

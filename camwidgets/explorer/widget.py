@@ -137,6 +137,9 @@ class Explorer(anywidget.AnyWidget):
     ) -> None:
         self._open = False
         self._sending = Lock()
+        self._asking = Lock()
+        self._last_ask: dict[str, Any] = {}
+        """by the view that asks"""
         self._sent: list[str] = []
         self._progressed_at = 0.0
         self._page_thread = 0
@@ -295,6 +298,8 @@ class Explorer(anywidget.AnyWidget):
     def _heard(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
         """The page wants parts, or asks about a painted picture: answered on a thread."""
         if isinstance(content, dict) and ("want" in content or "ask" in content):
+            if "ask" in content:
+                self._last_ask[str(content.get("view"))] = content
             Thread(target=self._answer, args=(content, list(buffers)), daemon=True).start()
 
     def _answer(self, content: dict[str, Any], buffers: list[Any]) -> None:
@@ -304,15 +309,20 @@ class Explorer(anywidget.AnyWidget):
             except BaseException as error:  # a method of the user's may call exit()
                 part = Part(str(key), {"key": str(key), "error": _sentence(error)})
             self._deliver(part)
-        if "ask" in content:
-            answer: dict[str, Any] = {"answer": content["ask"]}
+        if "ask" not in content:
+            return
+        with self._asking:
+            view = content.get("view")
+            if self._last_ask[str(view)] is not content:  # painted on since
+                return
+            answer: dict[str, Any] = {"answer": content["ask"], "view": view}
             try:
                 parts = self._asked(content, buffers)
             except BaseException as error:
                 parts = []
                 answer["error"] = _sentence(error)
-            if self._open:
-                self.send(answer, [part.pack() for part in parts])
+        if self._open:
+            self.send(answer, [part.pack() for part in parts])
 
     def _asked(self, content: dict[str, Any], buffers: list[Any]) -> list[Part]:
         m, i = content.get("model"), content.get("image")
@@ -323,7 +333,9 @@ class Explorer(anywidget.AnyWidget):
         if data.size != height * width * 3:
             raise ValueError(f"The painted picture must hold {height} × {width} RGB pixels.")
         shown = [str(key) for key in _list(content.get("shown"))]
-        return self.atlas.ask(m, i, data.reshape(height, width, 3), shown)
+        classes = self.offer["classes"][self.offer["models"][m]]
+        extras = [c for c in self.extras if c < classes]
+        return self.atlas.ask(m, i, data.reshape(height, width, 3), shown, extras)
 
     # -- choices ----------------------------------------------------------------------------------
 

@@ -209,6 +209,25 @@ def test_a_painted_picture_is_answered_even_beside_a_busy_kernel(lab, page, note
     )
 
 
+def test_each_of_two_views_has_the_answer_to_its_own_paint(lab, page, notebook):
+    notebook("ask-twice.ipynb", setup(show="ipywidgets.HBox([explorer, explorer])"))
+    page.get_by_role("button", name="Ask", exact=True).first.click()
+    first = []
+    for k, moves in enumerate((0, 25)):
+        frame = page.locator(".cw-frame:visible").nth(2 * k + 1)
+        frame.focus()
+        for _ in range(moves):
+            frame.press("ArrowLeft")
+        frame.press("Space")
+        page.wait_for_function(
+            "k => document.querySelectorAll('.cw-caption')[k].textContent.includes('after:')", arg=k
+        )
+        page.wait_for_timeout(300)
+        bars = [bar.get_attribute("style") for bar in page.locator(".cw-bar").all()]
+        first.append(bars[:4])
+    assert first[0] == first[1] != bars[4:]
+
+
 def test_guided_methods_and_those_of_the_user_answer_paint_too(lab, page, notebook):
     own = setup().replace(
         "explorer = cw.Explorer(model, images)",

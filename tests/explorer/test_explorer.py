@@ -430,13 +430,39 @@ def test_a_painted_picture_is_answered_with_scores_and_maps(explorer, sent):
     picture[:6] = 128
     content = {"ask": 5, "model": 0, "image": 0}
     ((answer, buffers),) = answers(explorer, sent, content, [picture.tobytes()])
-    assert answer == {"answer": 5}
+    assert answer == {"answer": 5, "view": None}
     length = int.from_bytes(buffers[0][:4], "little")
     header = json.loads(buffers[0][4 : 4 + length])
     with torch.no_grad():
         expected = explorer.atlas._sitters[0].private.model(tensor(picture[None]))[0]
     assert header["key"] == "asked/scores/0/0"
     np.testing.assert_allclose(header["scores"], expected.numpy(), atol=1e-5)
+
+
+def test_of_many_strokes_only_the_last_of_each_view_is_answered(explorer, sent, monkeypatch):
+    begun, go_on, asked = threading.Event(), threading.Event(), []
+    ask = explorer.atlas.ask
+
+    def slow(m, i, picture, *more):
+        asked.append(int(picture[0, 0, 0]))
+        begun.set()
+        go_on.wait(30)
+        return ask(m, i, picture, *more)
+
+    monkeypatch.setattr(explorer.atlas, "ask", slow)
+    for view, k in [("a", 1), ("a", 2), ("b", 3), ("a", 4), ("b", 5)]:
+        painted = np.full((12, 16, 3), k, np.uint8)
+        content = {"ask": k, "view": view, "model": 0, "image": 0}
+        explorer._handle_custom_msg(content, [painted.tobytes()])
+        assert begun.wait(30)
+    go_on.set()
+    end = time.monotonic() + 30
+    found = {}
+    while found != {"a": 4, "b": 5} and time.monotonic() < end:
+        messages = [m["content"] for m, _ in list(sent) if m["method"] == "custom"]
+        found = {message["view"]: message["answer"] for message in messages}
+    assert found == {"a": 4, "b": 5}
+    assert sorted(asked) == [1, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -519,7 +545,7 @@ def test_an_own_method_that_ends_the_program_is_answered(end, sent):
     key = "maps/0/0/0/mine"
     content = {"want": [key], "ask": 1, "model": 0, "image": 0, "shown": [key]}
     ((answer, _),) = answers(explorer, sent, content, [bytes(12 * 16 * 3)])
-    assert answer == {"answer": 1, "error": "stop"}
+    assert answer == {"answer": 1, "view": None, "error": "stop"}
     assert any(b'"error": "stop"' in buffer for _, buffers in sent for buffer in buffers)
     explorer.close()
 

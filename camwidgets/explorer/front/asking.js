@@ -12,6 +12,8 @@ export class Asking {
   fill = "gray";
   size = 5;
   number = 0;
+  /** tells its answers from those of other views and pages */
+  id = `${Math.random()}`;
 
   constructor(core, view) {
     this.core = core;
@@ -128,7 +130,8 @@ export class Asking {
     say(this.status, "Asking the network …");
     this.asked = new Set(shown);
     const model = core.offer.models.indexOf(core.last.model_name);
-    const content = { ask: this.number, model, image: core.last.image_index, shown };
+    const { id, number } = this;
+    const content = { ask: number, view: id, model, image: core.last.image_index, shown };
     core.send(content, [painting.rgb.slice().buffer]);
     this.patience = setTimeout(() => {
       say(this.status, "Waiting for the kernel: it is busy, or this page has none.");
@@ -136,7 +139,7 @@ export class Asking {
   }
 
   take(content, buffers) {
-    if (content?.answer !== this.number) return;
+    if (content?.view !== this.id || content.answer !== this.number) return;
     clearTimeout(this.patience);
     if (content.error) {
       say(this.status, content.error);
