@@ -143,6 +143,7 @@ class Explorer(anywidget.AnyWidget):
         self._sent: list[str] = []
         self._progressed_at = 0.0
         self._page_thread = 0
+        self._pages = 0
         unknown = [name for name in state if name not in self._choices()]
         if unknown:
             raise TypeError(
@@ -258,6 +259,7 @@ class Explorer(anywidget.AnyWidget):
         """The traits; as a whole also every part that was sent and is still there."""
         state = super().get_state(key, drop_defaults)
         if key is None:
+            self._pages += 1
             with self._sending:
                 parts = [self.atlas.have(name) for name in self._sent]
             state |= {f"part_{k}": part.pack() for k, part in enumerate(parts) if part is not None}
@@ -284,11 +286,17 @@ class Explorer(anywidget.AnyWidget):
     # -- what is heard ----------------------------------------------------------------------------
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Choices from the page; one that does not exist is answered with those that hold."""
+        """Choices from the page; one that does not exist is answered with those that hold.
+
+        Others hear of them only where a second page has asked for the whole state.
+        """
         told = self.trait_names(told=True)
+        chosen = {key: value for key, value in sync_data.items() if key not in told}
         self._page_thread = get_ident()
         try:
-            super().set_state({key: value for key, value in sync_data.items() if key not in told})
+            super().set_state(chosen)
+            if self._pages > 1:
+                self._send({"method": "echo_update", "state": chosen, "buffer_paths": []})
         except traitlets.TraitError as error:
             self.message = str(error)
             self.send_state(self._choices())

@@ -230,6 +230,15 @@ def test_what_the_page_chooses_is_not_sent_back(explorer, sent):
     assert [list(msg["state"]) for msg, _ in sent if set(msg["state"]) != {"progress"}] == []
 
 
+def test_what_one_page_chooses_reaches_a_second_one(explorer, sent):
+    filled(explorer)
+    explorer.get_state()
+    sent.clear()
+    explorer.set_state({"alpha": 0.25, "layer": "blocks.0", "offer": {}})
+    echoes = [msg["state"] for msg, _ in sent if msg["method"] == "echo_update"]
+    assert echoes == [{"alpha": 0.25, "layer": "blocks.0"}]
+
+
 def test_a_move_within_a_filled_explorer_sends_only_the_choice(explorer, sent):
     filled(explorer)
     sent.clear()

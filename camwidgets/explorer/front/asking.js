@@ -92,18 +92,20 @@ export class Asking {
     };
     return {
       start: (at) => {
+        this.stroke = this.painting;
         this.painting.begin();
         this.forget();
         dab(at);
       },
       move: (at) => {
+        if (this.stroke !== this.painting) return; // another picture came meanwhile
         const [x, y] = this.last ?? at;
         const steps = Math.ceil(Math.hypot(at[0] - x, at[1] - y) / Math.max(1, this.pixels / 2));
         for (let k = 1; k <= steps; k++) {
           dab([x + ((at[0] - x) * k) / steps, y + ((at[1] - y) * k) / steps]);
         }
       },
-      end: () => this.ask(),
+      end: () => this.stroke === this.painting && this.ask(),
     };
   }
 
