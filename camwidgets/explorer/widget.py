@@ -487,7 +487,9 @@ class Explorer(anywidget.AnyWidget):
             path: where to.
             title: the page's; None names the models.
         """
-        title = str(title or "").strip() or f"What {' and '.join(self.offer['models'])} looks at"
+        models = self.offer["models"]
+        usual = f"What {' and '.join(models)} {'look' if len(models) > 1 else 'looks'} at"
+        title = str(title or "").strip() or usual
         return export.write_html(path, self, self.atlas, title)
 
     def to_png(self, path: str | Path) -> Path:

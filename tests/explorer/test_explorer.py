@@ -882,6 +882,11 @@ def test_any_title_and_name_leave_the_page_whole(title, tmp_path):
     explorer.close()
 
 
+def test_a_page_of_several_models_names_them(two, tmp_path):
+    text = two.to_html(tmp_path / "page.html").read_text()
+    assert "<title>What A and B look at</title>" in text
+
+
 def test_html_is_one_file_with_everything_and_without_the_network(explorer, tmp_path):
     text = explorer.to_html(tmp_path / "page.html", title="A <title>").read_text()
     assert "<title>A &lt;title&gt;</title>" in text

@@ -76,7 +76,8 @@ export class Asking {
     if (!after.field) after.wait = null;
     second.draw(after);
     say(view.first.title, "before");
-    say(view.second.title, this.painting.touched ? "after" : "paint here");
+    const invitation = this.kernel ? "paint here" : "";
+    say(view.second.title, this.painting.touched ? "after" : invitation);
     return after.words ? [shown.words, `after: ${after.words}`] : [shown.words];
   }
 
