@@ -405,7 +405,7 @@ class Explorer(anywidget.AnyWidget):
                 is_class = key == "target"
                 says = _out_of(key, value, "classes", most) if is_class else None
                 raise Refused(f"other: {says or _no_such(key, value, known[key])}")
-        return proposal.value
+        return dict(proposal.value)
 
     @traitlets.validate("extras")
     def _classes(self, proposal: Any) -> list[int]:
@@ -476,7 +476,8 @@ class Explorer(anywidget.AnyWidget):
 
     def state(self) -> dict[str, Any]:
         """The present choices, to be given back as keyword arguments: `Explorer(…, **state)`."""
-        return {name: getattr(self, name) for name in self._choices()}
+        choices = {name: getattr(self, name) for name in self._choices()}
+        return choices | {"other": dict(self.other)}
 
     # -- what leaves ------------------------------------------------------------------------------
 

@@ -721,6 +721,13 @@ def test_the_choices_of_a_closed_explorer_build_it_again(two):
     again.close()
 
 
+def test_a_state_is_the_caller_s_own(explorer):
+    mine = {"target": 1}
+    explorer.other = mine
+    mine["target"] = explorer.state()["other"]["target"] = 99
+    assert explorer.other == {"target": 1}
+
+
 @pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_an_explorer_cannot_be_copied(explorer, use):
     with pytest.raises(TypeError, match=r"cannot be copied or pickled: keep explorer.state\(\)"):
