@@ -37,6 +37,12 @@ __all__ = ["FEW", "LAYERED", "METHODS", "TOP", "Atlas", "Method", "Part", "packe
 KEPT_BYTES = 256 * 2**20
 """how much of what was computed an atlas keeps; the oldest parts go first and can come again"""
 STEPS = 32767
+NUMBERS = {"picture": 1, "scores": 2, "guided": 3, "maps": 3}
+"""how many numbers the key of a part of each kind holds"""
+CLOSED = (
+    "This Explorer is closed: build it again, with the same choices as "
+    "Explorer(model, images, **explorer.state())."
+)
 
 
 @dataclass(frozen=True)
@@ -247,7 +253,7 @@ class Atlas:
         yield from (f"picture/{i}", f"scores/{m}/{i}")
         try:
             scores = self.part(f"scores/{m}/{i}")
-        except Exception:  # said by the part itself
+        except BaseException:  # said by the part itself
             return
         ranked = zip(scores.header["scores"], scores.header["classes"], strict=True)
         classes = [c for _, c in sorted(ranked, reverse=True)]
@@ -294,25 +300,42 @@ class Atlas:
     def _sitter(self, m: int) -> Sitter:
         sitters = self._sitters
         if not sitters:
-            raise ValueError("This Explorer is closed: build it again.")
+            raise ValueError(CLOSED)
         return sitters[m]
 
     # -- how each is computed ---------------------------------------------------------------------
 
     def _computed(self, key: str) -> Part:
-        kind, *rest = key.split("/", 4)
+        kind, m, i, c, method = self._read(key)
         if kind == "picture":
-            return self._picture(key, int(rest[0]))
-        m, i = int(rest[0]), int(rest[1])
+            return self._picture(key, i)
         sitter = self._sitter(m)
-        with self._sitting(m, i) as recording:
+        tensor = self._inputs.item(i).tensor
+        with sitter.guard.held(), _naming(self._inputs.named(i)):
+            recording = self._recording(m, i, tensor)
             if kind == "scores":
                 return self._scores_part(key, sitter, recording)
-            c, method = int(rest[2]), (*rest[3:], None)[0]
             if method not in self._own:
                 return self._maps_part(key, sitter, recording, c, method)
             score = self._score(sitter, recording, c)
-        return self._own_maps(key, sitter, self._inputs.item(i).tensor, c, method, score)
+        return self._own_maps(key, sitter, tensor, c, method, score)
+
+    def _read(self, key: str) -> tuple[str, int, int, int, str | None]:
+        """A key's kind, model, image, class and method, as far as it has them.
+
+        Raises:
+            ValueError: there is no such part.
+        """
+        kind, *words = key.split("/", 4)
+        method = words.pop() if kind == "maps" and len(words) == 4 else None
+        numbers = [int(word) for word in words if word.isdecimal()]
+        if len(words) == len(numbers) == NUMBERS.get(kind):
+            m, i, c = ([0] * (kind == "picture") + numbers + [0])[:3]
+            if m < len(self._sitters) and i < len(self._inputs) and c < self._sitters[m].classes:
+                known = {*self._own, *self.with_parts(m)} - {"guided"}
+                if (method in known) == (kind == "maps"):
+                    return kind, m, i, c, method
+        raise ValueError(f"There is no part {key!r}." if self._sitters else CLOSED)
 
     def _picture(self, key: str, i: int) -> Part:
         item = self._inputs.item(i)
@@ -386,19 +409,16 @@ class Atlas:
             return Part(key, {"key": key, "maps": [], "error": sentence, **score})
         return _packed_maps(key, found, score)
 
-    @contextmanager
-    def _sitting(self, m: int, i: int) -> Iterator[Recording]:
-        """The recording of an image, for one thread at a time; the last two are kept."""
-        sitter = self._sitter(m)
-        tensor = self._inputs.item(i).tensor
-        with sitter.guard.held(), _naming(self._inputs.named(i)):
-            with self._guard.held():
-                recording = self._recordings.get((m, i))
-            if recording is None:
-                recording = sitter.record(tensor)
-                sitter.scores(recording)
-                self._remember(m, i, recording)
-            yield recording
+    def _recording(self, m: int, i: int, tensor: Tensor) -> Recording:
+        """The recording of an image; the last two are kept. The model's guard must be held."""
+        with self._guard.held():
+            recording = self._recordings.get((m, i))
+        if recording is None:
+            sitter = self._sitter(m)
+            recording = sitter.record(tensor)
+            sitter.scores(recording)
+            self._remember(m, i, recording)
+        return recording
 
     def _remember(self, m: int, i: int, recording: Recording) -> None:
         with self._guard.held():
@@ -409,7 +429,12 @@ class Atlas:
     # -- painted pictures -------------------------------------------------------------------------
 
     def ask(
-        self, model: int, image: int, picture: np.ndarray, shown: Sequence[str] = ()
+        self,
+        model: int,
+        image: int,
+        picture: np.ndarray,
+        shown: Sequence[str] = (),
+        extras: Sequence[int] = (),
     ) -> list[Part]:
         """What the model makes of a picture that was painted on, uint8 (H, W, 3).
 
@@ -417,9 +442,10 @@ class Atlas:
             model, image: which; `picture` is the image with the paint.
             shown: the keys of what is on the screen, which may be another class, guided
                 backpropagation or a method of the user's.
+            extras: classes whose scores are wanted beside those offered for the image.
 
         Returns:
-            its scores and maps for the classes offered for the image, and what is shown, under
+            its scores for these classes, its maps for those offered, and what is shown, all under
             "asked/…" keys.
         """
         sitter = self._sitter(model)
@@ -428,9 +454,10 @@ class Atlas:
         with sitter.guard.held(), _naming(self._inputs.named(image)):
             recording = sitter.record(x)
             key = f"asked/scores/{model}/{image}"
-            parts = [self._scores_part(key, sitter, recording, classes)]
             usual = [(c, n) for n in self.with_parts(model) if n != "guided" for c in classes]
-            looked_at = [_class_and_method(key) for key in shown]
+            looked_at = [(c, method or kind) for kind, _, _, c, method in map(self._read, shown)]
+            known = dict.fromkeys([*classes, *extras, *(c for c, _ in looked_at)])
+            parts = [self._scores_part(key, sitter, recording, known)]
             own = [(c, method) for c, method in looked_at if method in self._own]
             for c, method in dict.fromkeys([*usual, *looked_at]):
                 if method not in self._own:
@@ -442,12 +469,6 @@ class Atlas:
             key = f"asked/{self.key(model, image, c, method)}"
             parts.append(self._own_maps(key, sitter, x, c, method, score))
         return parts
-
-
-def _class_and_method(key: str) -> tuple[int, str]:
-    """What a key of `Atlas.key` says besides model and image."""
-    kind, _, _, c, *method = key.split("/", 4)
-    return int(c), method[0] if method else kind
 
 
 def _own_methods(methods: Any) -> dict[str, Method]:

@@ -10,7 +10,7 @@ import atexit
 import os
 import traceback
 from collections.abc import Callable, Iterator
-from threading import Condition, Thread, current_thread
+from threading import RLock, Thread, current_thread
 
 from .atlas import Atlas, Part
 
@@ -41,10 +41,12 @@ class Filler:
         self._total = 0
         self._ahead = True
         self.is_open = True
+        self.working = RLock()
+        """held during a step"""
 
     def look_at(self, model: int, image: int, target: int, layer: str | None, method: str) -> None:
         """Go on with what belongs to this view; starts the work."""
-        with _worker.changed:
+        with _worker.lock:
             if self.is_open:
                 self._view = (model, image, target, layer, method)
                 self._begin()
@@ -56,14 +58,18 @@ class Filler:
 
     def close(self) -> None:
         """Stop. Once this returns, nothing is delivered any more."""
-        with _worker.changed:
+        with _worker.lock:
             self.is_open = False
             _worker.leave(self)
+        if self.working.acquire(timeout=PATIENCE):
+            self.working.release()
 
     def step(self) -> bool:
         """Compute and deliver one part; False if there is none left."""
+        if not self.is_open:
+            return False
         key = next((key for key in self._keys if key not in self._done), None)
-        if key is None or not self.is_open:
+        if key is None:
             return False
         try:
             part = self._atlas.part(key)
@@ -92,60 +98,59 @@ class Filler:
 
 
 class _Worker:
-    """The thread, while there is work."""
+    """The thread, while there is work.
+
+    Ctrl-C may end any function of Python's between two steps, and those of a `Condition` then
+    leave it locked: so plain locks are held here, and a thread that never began is none.
+    """
 
     def __init__(self) -> None:
-        self.changed = Condition()
+        self.lock = RLock()
         self._waiting: list[Filler] = []
-        self._busy: Filler | None = None
         self._thread: Thread | None = None
 
     def serve(self, filler: Filler) -> None:
         """Put this filler first."""
-        self._forget(filler)
+        self.leave(filler)
         self._waiting.append(filler)
-        if self._thread is None:
+        if self._thread is None or not self._thread.is_alive():
             self._thread = Thread(target=self._run, name="camwidgets-filler", daemon=True)
             self._thread.start()
 
-    def leave(self, filler: Filler) -> None:
-        """Serve this filler no more, and wait until it is let go."""
-        self._forget(filler)
-        if current_thread() is not self._thread:
-            self.changed.wait_for(lambda: self._busy is not filler, timeout=PATIENCE)
-
     def stop(self) -> None:
         """End the thread, at the interpreter's end."""
-        with self.changed:
+        with self.lock:
             for filler in self._waiting:
                 filler.is_open = False
             self._waiting.clear()
             thread = self._thread
-        if thread is not None:
+        if thread is not None and thread.is_alive():
             thread.join(PATIENCE)
 
-    def _forget(self, filler: Filler) -> None:
+    def leave(self, filler: Filler) -> None:
+        """Serve this filler no more."""
         self._waiting = [each for each in self._waiting if each is not filler]
 
     def _run(self) -> None:
         while True:
-            with self.changed:
-                self._busy = self._waiting[-1] if self._waiting else None
-                self.changed.notify_all()
-                if self._busy is None:
+            with self.lock:
+                if self._thread is not current_thread():
+                    return
+                if not self._waiting:
                     self._thread = None
                     return
-                filler, keys = self._busy, self._busy._keys
+                filler, keys = self._waiting[-1], self._waiting[-1]._keys
             try:
-                more = filler.step()
-                if not more and filler._keys is keys:
-                    filler.finish()
+                with filler.working:
+                    more = filler.step()
+                    if not more and filler._keys is keys:
+                        filler.finish()
             except Exception:  # of those to whom it is delivered
                 traceback.print_exc()
                 more = False
-            with self.changed:
+            with self.lock:
                 if not more and filler._keys is keys:
-                    self._forget(filler)
+                    self.leave(filler)
 
 
 _worker = _Worker()

@@ -273,7 +273,7 @@ def read(given: Given, whites: Whites, model_s_own: bool) -> tuple[np.ndarray | 
     thing = given.thing
     if isinstance(thing, (str, Path)):
         return load_image(thing), given
-    array = _opened(thing) if isinstance(thing, Image.Image) else _array(thing, given)
+    array = opened(thing) if isinstance(thing, Image.Image) else _array(thing, given)
     if isinstance(array, Tensor) and array.is_floating_point():
         return _float_tensor(array.float(), given, whites, model_s_own), given
     if isinstance(array, Tensor):
@@ -364,7 +364,7 @@ def _channels(array: np.ndarray | Tensor) -> str | None:
     return "first" if isinstance(array, Tensor) and array.is_floating_point() else None
 
 
-def _opened(image: Image.Image) -> np.ndarray:
+def opened(image: Image.Image) -> np.ndarray:
     """A PIL image upright, as an array: deep ones as they are, else bytes, gray, RGB or RGBA."""
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith(("I", "F")):

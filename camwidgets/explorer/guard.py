@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from threading import RLock
+from typing import Any
 from weakref import WeakSet
 
 
@@ -14,17 +14,18 @@ class Guard:
 
     Another thread may hold it at the moment of a fork (a data loader starts its workers so); the
     child has no such thread and would wait for ever. So the child gets a new lock.
+
+    It is the interpreter's own lock that is held, without a function around it: Ctrl-C in such a
+    function would leave it locked.
     """
 
     def __init__(self) -> None:
         self._lock = RLock()
         _all.add(self)
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the lock."""
-        with self._lock:
-            yield
+    def held(self) -> AbstractContextManager[Any]:
+        """What holds the lock while it is entered."""
+        return self._lock
 
 
 _all: WeakSet[Guard] = WeakSet()

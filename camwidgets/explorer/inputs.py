@@ -18,10 +18,12 @@ from PIL import Image
 from torch import Tensor
 
 from ..pictures import load_image
-from .given import CLOSE, Given, Whites, as_bytes, class_of, classes_of, listed, read
+from .given import CLOSE, Given, Whites, as_bytes, class_of, classes_of, listed, opened, read
 from .guard import Guard
 
 Preprocess = Callable[[Any], Any]
+MOST_COLOURS = 256
+"""of a mask; a gray one with soft edges has as many"""
 
 
 @dataclass(frozen=True)
@@ -168,7 +170,9 @@ def prepare(
         preprocess: one picture → what the model takes, a float tensor (C, H, W). It is given a
             PIL image, as torchvision's transforms expect, and where it does not take that, the
             array, or a tensor. Weights of torchvision bring theirs. None divides by 255.
-        masks: one (H, W) per picture, true inside, or None for a picture without one.
+        masks: one per picture: (H, W), true inside (of numbers all but 0, of shares those above
+            0.5); or in colours, (H, W, 3) or (H, W, 4), a PIL image or a file, black or transparent
+            outside; or None for a picture without one.
         labels: the true class of each picture, its number or name, or None if it is not known.
 
     Raises:
@@ -386,7 +390,10 @@ def _listed_masks(masks: Any, count: int) -> list[Any]:
     _refuse_without_order("masks", masks)
     shape = getattr(masks, "shape", ())
     one = isinstance(masks, (str, Path, Image.Image)) or len(shape) == 2
-    one = one or (count == 1 and len(shape) == 3 and shape[2] == 1)
+    if count == 1 and len(shape) == 3:
+        one = shape[2] in (1, 3, 4) or (shape[0] == 3 and isinstance(masks, Tensor))
+    if not one and not isinstance(masks, Iterable):
+        raise TypeError(f"masks must be a list, one mask per image, not {masks!r}.")
     masks = [masks] if one else list(masks)
     if len(masks) != count:
         raise ValueError(f"masks must hold one mask per image: {count}, not {len(masks)}.")
@@ -397,25 +404,81 @@ def _mask(mask: Any, given: Given, picture: np.ndarray | Tensor) -> np.ndarray |
     """The mask as bool (H, W), checked against its picture."""
     if mask is None:
         return None
-    if isinstance(mask, (str, Path)):
-        least = 128 if Path(mask).suffix.lower() in (".jpg", ".jpeg") else 1  # JPEG adds noise
-        mask = (load_image(mask) >= least).any(axis=2)
-    mask = np.asarray(mask.detach().cpu() if isinstance(mask, Tensor) else mask)
-    if mask.ndim == 3 and 1 in (mask.shape[0], mask.shape[2]):
-        mask = mask[0] if mask.shape[0] == 1 else mask[..., 0]
+    name = f"Mask {given.place}"
+    try:
+        mask = _mask_array(mask)
+    except (ValueError, TypeError, OSError) as error:
+        raise ValueError(f"{name}: {error}") from error
     size = tuple(picture.shape[1:]) if isinstance(picture, Tensor) else picture.shape[:2]
-    if mask.shape != size:
-        raise ValueError(
-            f"Mask {given.place} has shape {mask.shape}; its image needs {size}, true inside."
-        )
+    pixels = mask[..., None] if mask.ndim == 2 else mask
+    if pixels.shape[1:] == size and len(pixels) in (1, 3):
+        pixels = pixels.transpose(1, 2, 0)
+    in_colours = pixels.ndim == 3 and pixels.shape[2] in (1, 3, 4)
+    if not in_colours or pixels.shape[:2] != size:
+        found = pixels.shape[:2] if in_colours else mask.shape
+        raise ValueError(f"{name} has shape {found}; its image needs {size}, true inside.")
     if mask.dtype.kind not in "buif" or not np.isfinite(mask).all():
-        raise ValueError(f"Mask {given.place} must hold true and false, or numbers, and no NaN.")
-    if mask.dtype.kind in "iu" and 0 < mask.min() < mask.max():
+        raise ValueError(f"{name} must hold true and false, or numbers, and no NaN.")
+    if pixels.shape[2] == 4:
+        pixels = _opaque(pixels, name)
+    if (pixels == pixels[..., :1]).all():
+        pixels = pixels[..., :1]
+    if mask.dtype.kind == "f" and (pixels != np.rint(pixels)).any():
+        return (pixels > 0.5).any(axis=2)
+    if pixels.shape[2] == 3:
+        codes = np.unique(pixels.astype(np.int64) @ (1 << 16, 1 << 8, 1))
+        if len(codes) > MOST_COLOURS:
+            raise ValueError(
+                f"{name} has {len(codes)} colours, as a photograph: a mask is black outside."
+            )
+    inside = (pixels != 0).any(axis=2)
+    low, high = pixels.min(), pixels.max()
+    if low < 0 or (inside.all() and (pixels != pixels[0, 0]).any()):
+        found = f"holds the numbers {low:g} to {high:g}"
+        found += " and no 0, as a trimap does" if low > 0 else ""
+        found = found if pixels.shape[2] == 1 else "has several colours and no black"
+        raise ValueError(f"{name} {found}: give what is true inside, for example trimap == 1.")
+    return inside
+
+
+def _mask_array(mask: Any) -> np.ndarray:
+    """A mask as it was given, as numbers; of a JPEG, whose blacks are not quite 0, as bool."""
+    noisy = getattr(mask, "format", None) in ("JPEG", "MPO")
+    if isinstance(mask, (str, Path)):
+        noisy = Path(mask).suffix.lower() in (".jpg", ".jpeg")
+        mask = _with_opacity(mask)
+    if isinstance(mask, Image.Image):
+        mask = opened(mask)
+    if isinstance(mask, Tensor):
+        mask = mask.detach().cpu()
+        mask = mask.float() if mask.is_floating_point() else mask
+    mask = np.asarray(mask)
+    return mask >= 128 if noisy else mask
+
+
+def _with_opacity(path: str | Path) -> np.ndarray:
+    """A file as RGB, or as RGBA if some of it is transparent."""
+    try:
+        with Image.open(path) as image:
+            if image.has_transparency_data:
+                return opened(image)
+    except (OSError, Image.DecompressionBombError):
+        pass  # no such file, or none of Pillow's kinds: said, or read, by the next line
+    return load_image(path)
+
+
+def _opaque(pixels: np.ndarray, name: str) -> np.ndarray:
+    """Of RGBA what says where a mask is: the opacity if that differs, else the colours."""
+    opacity, colours = pixels[..., 3:], pixels[..., :3]
+    if (opacity == opacity[0, 0]).all():
+        return colours
+    painted = (colours != 0).any(axis=2)[opacity[..., 0] != 0]
+    if painted.any() and not painted.all():
         raise ValueError(
-            f"Mask {given.place} holds the numbers {mask.min()} to {mask.max()} and no 0, as a "
-            "trimap does: give what is true inside, for example trimap == 1."
+            f"{name} is transparent in places and black in others: which is outside? Give what is "
+            "true inside, for example mask[..., 3] > 0."
         )
-    return mask > 0.5 if mask.dtype.kind == "f" else mask != 0
+    return opacity
 
 
 def _moved(

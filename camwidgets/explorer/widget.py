@@ -6,6 +6,7 @@ import base64
 import html
 import time
 import uuid
+import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -19,7 +20,7 @@ from IPython.display import display
 from torch import nn
 
 from . import export
-from .atlas import Atlas, Part
+from .atlas import CLOSED, Atlas, Part
 from .display import COLORMAPS, GUIDED, MINUS, TWO_SIDED, Look, Which, keys, table
 from .filler import Filler
 from .inputs import Preprocess, prepare
@@ -42,7 +43,7 @@ def _choice(trait: traitlets.TraitType) -> traitlets.TraitType:
 
 def _told(trait: traitlets.TraitType) -> traitlets.TraitType:
     """A trait by which Python tells the page something."""
-    return trait.tag(sync=True, echo_update=False)
+    return trait.tag(sync=True, echo_update=False, told=True)
 
 
 class Explorer(anywidget.AnyWidget):
@@ -69,8 +70,8 @@ class Explorer(anywidget.AnyWidget):
         preprocess: one picture → the model's float tensor (C, H, W), or weights of torchvision,
             which bring theirs; None divides by 255. It is given a PIL image, as torchvision's
             transforms expect, and where it does not take that, the array, or a tensor.
-        masks: the true region of each image, (H, W), true inside, or None for an image without
-            one.
+        masks: the true region of each image: (H, W), true inside; or as a picture or its file,
+            black or transparent outside; or None for an image without one.
         labels: the true class of each image, its number or name, or None.
         methods: some of "Grad-CAM", "CAM", "guided backprop", "guided Grad-CAM", "HiResCAM",
             "LayerCAM", "Grad-CAM++", "Eigen-CAM"; None offers those of the first four that suit
@@ -113,9 +114,12 @@ class Explorer(anywidget.AnyWidget):
 
     uid = _told(traitlets.Unicode())
     offer = _told(traitlets.Dict())
-    extras = _told(traitlets.List(traitlets.Int()))
+    extras = traitlets.List(traitlets.Int()).tag(sync=True, echo_update=False)
     progress = _told(traitlets.List(traitlets.Int(), [0, 0]))
     message = _told(traitlets.Unicode())
+
+    _filler: Filler | None = None
+    """None before there is anything to close"""
 
     def __init__(
         self,
@@ -133,9 +137,13 @@ class Explorer(anywidget.AnyWidget):
     ) -> None:
         self._open = False
         self._sending = Lock()
+        self._asking = Lock()
+        self._last_ask: dict[str, Any] = {}
+        """by the view that asks"""
         self._sent: list[str] = []
         self._progressed_at = 0.0
         self._page_thread = 0
+        self._pages = 0
         unknown = [name for name in state if name not in self._choices()]
         if unknown:
             raise TypeError(
@@ -170,21 +178,20 @@ class Explorer(anywidget.AnyWidget):
         )
         offer = self._offered()
         first = self._begin(offer, state)
-        try:
-            super().__init__(uid=uuid.uuid4().hex, offer=offer, **{**first, **state})
-        except Exception:
-            self.layout.close()
-            self.atlas.close()
-            raise
-        if not self._is_offered():
-            self.extras = [self.target]
-        self.on_msg(self._heard)
-        self.observe(self._look, [*self._choices()])
-        self._open = True
         self._filler = Filler(self.atlas, self._deliver, self._progressed)
         for key in self._sent:
             self._filler.delivered(key)
-        self._look_at()
+        try:
+            super().__init__(uid=uuid.uuid4().hex, offer=offer, **{**first, **state})
+            if not self._is_offered():
+                self.extras = [self.target]
+            self.on_msg(self._heard)
+            self.observe(self._look, [*self._choices()])
+            self._open = True
+            self._look_at()
+        except BaseException:  # Ctrl-C, too, must leave no half of an Explorer
+            self.close()
+            raise
 
     # -- what is offered, and where to begin ------------------------------------------------------
 
@@ -252,6 +259,7 @@ class Explorer(anywidget.AnyWidget):
         """The traits; as a whole also every part that was sent and is still there."""
         state = super().get_state(key, drop_defaults)
         if key is None:
+            self._pages += 1
             with self._sending:
                 parts = [self.atlas.have(name) for name in self._sent]
             state |= {f"part_{k}": part.pack() for k, part in enumerate(parts) if part is not None}
@@ -278,10 +286,17 @@ class Explorer(anywidget.AnyWidget):
     # -- what is heard ----------------------------------------------------------------------------
 
     def set_state(self, sync_data: dict[str, Any]) -> None:
-        """Choices from the page; one that does not exist is answered with those that hold."""
+        """Choices from the page; one that does not exist is answered with those that hold.
+
+        Others hear of them only where a second page has asked for the whole state.
+        """
+        told = self.trait_names(told=True)
+        chosen = {key: value for key, value in sync_data.items() if key not in told}
         self._page_thread = get_ident()
         try:
-            super().set_state(sync_data)
+            super().set_state(chosen)
+            if self._pages > 1:
+                self._send({"method": "echo_update", "state": chosen, "buffer_paths": []})
         except traitlets.TraitError as error:
             self.message = str(error)
             self.send_state(self._choices())
@@ -291,35 +306,44 @@ class Explorer(anywidget.AnyWidget):
     def _heard(self, _: Any, content: Any, buffers: Sequence[Any]) -> None:
         """The page wants parts, or asks about a painted picture: answered on a thread."""
         if isinstance(content, dict) and ("want" in content or "ask" in content):
+            if "ask" in content:
+                self._last_ask[str(content.get("view"))] = content
             Thread(target=self._answer, args=(content, list(buffers)), daemon=True).start()
 
     def _answer(self, content: dict[str, Any], buffers: list[Any]) -> None:
-        for key in content.get("want", []):
+        for key in _list(content.get("want")):
             try:
                 part = self.atlas.part(str(key))
-            except Exception as error:
+            except BaseException as error:  # a method of the user's may call exit()
                 part = Part(str(key), {"key": str(key), "error": _sentence(error)})
             self._deliver(part)
-        if "ask" in content:
-            answer: dict[str, Any] = {"answer": content["ask"]}
+        if "ask" not in content:
+            return
+        with self._asking:
+            view = content.get("view")
+            if self._last_ask[str(view)] is not content:  # painted on since
+                return
+            answer: dict[str, Any] = {"answer": content["ask"], "view": view}
             try:
                 parts = self._asked(content, buffers)
-            except Exception as error:
+            except BaseException as error:
                 parts = []
                 answer["error"] = _sentence(error)
-            if self._open:
-                self.send(answer, [part.pack() for part in parts])
+        if self._open:
+            self.send(answer, [part.pack() for part in parts])
 
     def _asked(self, content: dict[str, Any], buffers: list[Any]) -> list[Part]:
-        m, i = int(content["model"]), int(content["image"])
-        if not (0 <= m < len(self.offer["models"]) and 0 <= i < self.offer["images"]):
+        m, i = content.get("model"), content.get("image")
+        if m not in range(len(self.offer["models"])) or i not in range(self.offer["images"]):
             raise ValueError("There is no such model or picture.")
         height, width = self.atlas.part(f"picture/{i}").header["size"]
         data = np.frombuffer(buffers[0] if buffers else b"", np.uint8)
         if data.size != height * width * 3:
             raise ValueError(f"The painted picture must hold {height} × {width} RGB pixels.")
-        picture, shown = data.reshape(height, width, 3), content.get("shown", [])
-        return self.atlas.ask(m, i, picture, [str(key) for key in shown])
+        shown = [str(key) for key in _list(content.get("shown"))]
+        classes = self.offer["classes"][self.offer["models"][m]]
+        extras = [c for c in self.extras if c < classes]
+        return self.atlas.ask(m, i, data.reshape(height, width, 3), shown, extras)
 
     # -- choices ----------------------------------------------------------------------------------
 
@@ -381,28 +405,51 @@ class Explorer(anywidget.AnyWidget):
                 is_class = key == "target"
                 says = _out_of(key, value, "classes", most) if is_class else None
                 raise Refused(f"other: {says or _no_such(key, value, known[key])}")
+        return dict(proposal.value)
+
+    @traitlets.validate("extras")
+    def _classes(self, proposal: Any) -> list[int]:
+        most = max(self.offer["classes"].values())
+        for c in proposal.value:
+            if c not in range(most):
+                raise Refused(_out_of("extras", c, "classes", most))
         return proposal.value
 
-    @traitlets.observe("model_name", "image_index", "target")
-    def _settle(self, change: Any) -> None:
-        """What has to follow a choice made in Python; the page settles its own."""
-        if not self._open or self._page_thread == get_ident():
+    def notify_change(self, change: Any) -> None:
+        """Tell of a change; of another model once what it has not is settled.
+
+        So nobody who is told, as an observer or a link, meets the layer of one model with another.
+        """
+        settled = self._settled() if change.name == "model_name" and self.offer else {}
+        if not settled:
+            super().notify_change(change)
             return
+        with self.hold_sync(), self.hold_trait_notifications():
+            self.notify_change(change)
+            for name, value in settled.items():
+                setattr(self, name, value)
+
+    def _settled(self) -> dict[str, Any]:
+        """The choices that have to follow as the model is another one; as in front/core.js."""
         offer, name = self.offer, self.model_name
-        with self.hold_sync():
-            if change.name == "model_name":
-                if self.layer not in offer["layers"][name]:
-                    self.layer = offer["layers"][name][-1]
-                if self.method not in offer["methods"][name]:
-                    self.method = offer["methods"][name][0]
-                if self.target >= offer["classes"][name]:
-                    self.target = 0
-            if self._is_offered():
-                return
-            if change.name == "target":
-                self.extras = [*self.extras, self.target]
-            else:
-                self.target = _top(self._scores())
+        changes: dict[str, Any] = {}
+        if self.layer not in offer["layers"][name]:
+            changes["layer"] = offer["layers"][name][-1]
+        if self.method not in offer["methods"][name]:
+            changes["method"] = offer["methods"][name][0]
+        if self.target >= offer["classes"][name]:
+            changes["target"] = 0
+        return changes
+
+    @traitlets.observe("model_name", "image_index", "target")
+    def _settle_class(self, change: Any) -> None:
+        """Of many classes: what has to follow a choice made in Python; the page settles its own."""
+        if not self._open or self._page_thread == get_ident() or self._is_offered():
+            return
+        if change.name == "target":
+            self.extras = [*self.extras, self.target]
+        else:
+            self.target = _top(self._scores())
 
     def _scores(self) -> Part:
         return self.atlas.part(f"scores/{self._m}/{self.image_index}")
@@ -413,6 +460,9 @@ class Explorer(anywidget.AnyWidget):
         return few or self.target in [*self._scores().header["classes"], *self.extras]
 
     def _look(self, change: Any) -> None:
+        if not self._open:
+            warnings.warn(CLOSED, stacklevel=2)
+            return
         self.message = ""
         if change.name in ("model_name", "image_index", "layer", "target", "method"):
             self._look_at()
@@ -426,7 +476,8 @@ class Explorer(anywidget.AnyWidget):
 
     def state(self) -> dict[str, Any]:
         """The present choices, to be given back as keyword arguments: `Explorer(…, **state)`."""
-        return {name: getattr(self, name) for name in self._choices()}
+        choices = {name: getattr(self, name) for name in self._choices()}
+        return choices | {"other": dict(self.other)}
 
     # -- what leaves ------------------------------------------------------------------------------
 
@@ -437,7 +488,9 @@ class Explorer(anywidget.AnyWidget):
             path: where to.
             title: the page's; None names the models.
         """
-        title = str(title or "").strip() or f"What {' and '.join(self.offer['models'])} looks at"
+        models = self.offer["models"]
+        usual = f"What {' and '.join(models)} {'look' if len(models) > 1 else 'looks'} at"
+        title = str(title or "").strip() or usual
         return export.write_html(path, self, self.atlas, title)
 
     def to_png(self, path: str | Path) -> Path:
@@ -460,15 +513,16 @@ class Explorer(anywidget.AnyWidget):
 
     def close(self) -> None:
         """Let the model's copy and everything shown go. An Explorer may be closed twice."""
-        if not self._open:
+        if self._filler is None:
             return
         with self._sending:
             self._open = False
-        self._filler.close()
-        self.atlas.close()
-        self.unobserve_all()
-        self.layout.close()
-        super().close()
+        try:
+            self._filler.close()
+        finally:
+            self.atlas.close()
+            self.layout.close()
+            super().close()
 
     def still(self) -> export.Still:
         """The present picture without a browser: its PNG and its caption."""
@@ -487,7 +541,7 @@ class Explorer(anywidget.AnyWidget):
     def _ipython_display_(self, **kwargs: Any) -> None:
         """The widget; and under it, hidden by the living widget, a picture for dead pages."""
         if not self._open:
-            display({"text/plain": repr(self)}, raw=True)
+            display({"text/plain": f"{self!r}\n{CLOSED}"}, raw=True)
             return
         view = {"version_major": 2, "version_minor": 0, "model_id": self.model_id}
         kind = "application/vnd.jupyter.widget-view+json"
@@ -515,8 +569,28 @@ class Explorer(anywidget.AnyWidget):
             f"{some(len(offer['layers'][name]), 'layer', 'layers')}, "
             f"{some(offer['classes'][name], 'class', 'classes')}; layer={self.layer!r}, "
             f"target={offer['names'][name][self.target]!r}, method={self.method!r}, "
-            f"alpha={self.alpha:g})"
+            f"alpha={self.alpha:g}{'' if self._open else '; closed'})"
         )
+
+    @property
+    def model_id(self) -> str:
+        """By this a box, or a page, finds the widget."""
+        if self.comm is None:
+            raise ValueError(CLOSED)
+        return super().model_id
+
+    def __reduce_ex__(self, *_: Any) -> Any:
+        raise TypeError(
+            "An Explorer cannot be copied or pickled: keep explorer.state(), and build another one "
+            "as Explorer(model, images, **state)."
+        )
+
+    __copy__ = __deepcopy__ = __reduce_ex__
+
+
+def _list(thing: Any) -> list[Any]:
+    """What the page sent as a list; of nonsense nothing."""
+    return thing if isinstance(thing, list) else []
 
 
 def _named(models: dict[str, Any], count: int) -> dict[str, Any]:
@@ -536,7 +610,7 @@ def _top(scores: Part) -> int:
     return scores.header["classes"][int(np.argmax(scores.header["scores"]))]
 
 
-def _sentence(error: Exception) -> str:
+def _sentence(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 

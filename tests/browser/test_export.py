@@ -391,6 +391,7 @@ def test_asking_says_that_it_needs_the_kernel(page, opened, explorer):
     opened(explorer)
     page.get_by_role("button", name="Ask").click()
     assert "needs the kernel" in page.locator(".cw-panel:visible .cw-status").inner_text()
+    assert "paint here" not in page.locator(".cw-explorer").inner_text()
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])

@@ -209,6 +209,41 @@ def test_a_painted_picture_is_answered_even_beside_a_busy_kernel(lab, page, note
     )
 
 
+def test_each_of_two_views_has_the_answer_to_its_own_paint(lab, page, notebook):
+    notebook("ask-twice.ipynb", setup(show="ipywidgets.HBox([explorer, explorer])"))
+    page.get_by_role("button", name="Ask", exact=True).first.click()
+    first = []
+    for k, moves in enumerate((0, 25)):
+        frame = page.locator(".cw-frame:visible").nth(2 * k + 1)
+        frame.focus()
+        for _ in range(moves):
+            frame.press("ArrowLeft")
+        frame.press("Space")
+        page.wait_for_function(
+            "k => document.querySelectorAll('.cw-caption')[k].textContent.includes('after:')", arg=k
+        )
+        page.wait_for_timeout(300)
+        bars = [bar.get_attribute("style") for bar in page.locator(".cw-bar").all()]
+        first.append(bars[:4])
+    assert first[0] == first[1] != bars[4:]
+
+
+def test_a_stroke_ends_with_its_picture(lab, page, notebook):
+    notebook("ask-moved.ipynb", setup(), "explorer.image_index = 1")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    box = page.locator(".cw-frame").nth(1).bounding_box()
+    page.mouse.move(box["x"] + 40, box["y"] + 40)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 60, box["y"] + 60)
+    lab.run_cell(page, 1)
+    page.wait_for_function("document.querySelector('.cw-explorer').innerText.includes('2 of 3')")
+    page.mouse.move(box["x"] + 90, box["y"] + 90)
+    page.mouse.up()
+    page.wait_for_timeout(500)
+    assert page.locator(".cw-title:visible").all_inner_texts() == ["before", "paint here"]
+    assert "after:" not in page.locator(".cw-caption").inner_text()
+
+
 def test_guided_methods_and_those_of_the_user_answer_paint_too(lab, page, notebook):
     own = setup().replace(
         "explorer = cw.Explorer(model, images)",
@@ -261,6 +296,26 @@ def test_a_page_opened_again_finds_its_explorer_with_every_setting(lab, page, no
     page.wait_for_selector(READY)
     page.wait_for_function(f"before => ({FINGERPRINT})() === before", arg=fingerprint)
     assert page.locator(".cw-still:visible").count() == 0
+
+
+def test_two_pages_of_one_notebook_move_together(lab, page, notebook):
+    notebook("pages.ipynb", setup())
+    lab.run(page, "docmanager:save")
+    page.wait_for_timeout(1500)
+    second = page.context.new_page()
+    lab.open(second, "pages.ipynb")
+    second.wait_for_selector(READY)
+    for here, there, name, key in (
+        (page, second, "layer", "ArrowLeft"),
+        (second, page, "class", "Home"),
+        (page, second, "class", "End"),
+    ):
+        moved(here, name, key)
+        there.wait_for_function(
+            "line => document.querySelector('.cw-caption').innerText === line",
+            arg=here.locator(".cw-caption").inner_text(),
+        )
+    second.close()
 
 
 def test_a_notebook_reopened_without_its_kernel(lab, page, notebook):

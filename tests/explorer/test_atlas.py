@@ -647,6 +647,10 @@ def test_a_painted_picture_is_asked_about_the_classes_offered_for_the_first() ->
     classes = atlas.part("scores/0/0").header["classes"]
     asked = atlas.ask(0, 0, np.zeros((12, 16, 3), np.uint8))
     assert asked[0].header["classes"] == classes
+    others = [c for c in range(50) if c not in classes][:2]
+    shown = f"maps/0/0/{others[1]}/CAM"
+    asked = atlas.ask(0, 0, np.zeros((12, 16, 3), np.uint8), [shown], others[:1])
+    assert asked[0].header["classes"] == [*classes, *others]
     with pytest.raises(ValueError, match=r"uint8 \(12, 16, 3\)"):
         atlas.ask(0, 0, np.zeros((4, 4, 3), np.uint8))
 

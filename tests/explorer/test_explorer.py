@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import base64
+import copy
 import gc
 import io
 import json
+import pickle
 import random
+import re
 import threading
 import time
 import weakref
@@ -227,6 +230,15 @@ def test_what_the_page_chooses_is_not_sent_back(explorer, sent):
     assert [list(msg["state"]) for msg, _ in sent if set(msg["state"]) != {"progress"}] == []
 
 
+def test_what_one_page_chooses_reaches_a_second_one(explorer, sent):
+    filled(explorer)
+    explorer.get_state()
+    sent.clear()
+    explorer.set_state({"alpha": 0.25, "layer": "blocks.0", "offer": {}})
+    echoes = [msg["state"] for msg, _ in sent if msg["method"] == "echo_update"]
+    assert echoes == [{"alpha": 0.25, "layer": "blocks.0"}]
+
+
 def test_a_move_within_a_filled_explorer_sends_only_the_choice(explorer, sent):
     filled(explorer)
     sent.clear()
@@ -257,6 +269,47 @@ def test_another_model_keeps_what_it_has_and_settles_the_rest(two):
         two.target = 2
     two.model_name = "A"
     two.target = 2
+
+
+def test_another_model_from_elsewhere_is_settled_too(two):
+    """A page, or a link to it, may send nothing but the model."""
+    two.target = 2
+    two.set_state({"model_name": "B"})
+    assert (two.layer, two.target) == ("0", 0)
+    assert two.still().png
+
+
+def test_linked_models_and_layers_move_together(two):
+    other = cw.Explorer({"A": Gap(), "B": small()}, pictures())
+    for trait in ("model_name", "layer", "target"):
+        traitlets.link((two, trait), (other, trait))
+    seen = []
+    two.observe(lambda _: seen.append(repr(two)), "model_name")
+    for one, name in ((two, "B"), (other, "A")):
+        one.model_name = name
+        assert two.state() == other.state()
+        assert repr(two) == seen[-1]
+    other.close()
+
+
+def test_another_model_is_one_message(two, sent):
+    filled(two)
+    two.target = 2
+    sent.clear()
+    two.model_name = "B"
+    assert [set(msg["state"]) for msg, _ in sent] == [{"model_name", "layer", "target"}]
+
+
+def test_what_python_says_the_page_cannot(explorer):
+    filled(explorer)
+    before = {name: getattr(explorer, name) for name in ("offer", "uid", "progress", "message")}
+    explorer.set_state({"offer": {}, "uid": "x", "progress": [], "message": "x", "alpha": 0.2})
+    assert {name: getattr(explorer, name) for name in before} == before
+    assert explorer.alpha == 0.2
+    for extras in ([99], [-1], ["x"], "x"):
+        explorer.set_state({"extras": extras})
+        assert explorer.extras == []
+        assert "extras" in explorer.message
 
 
 def test_stock_sliders_and_links_work_with_it(explorer):
@@ -386,13 +439,39 @@ def test_a_painted_picture_is_answered_with_scores_and_maps(explorer, sent):
     picture[:6] = 128
     content = {"ask": 5, "model": 0, "image": 0}
     ((answer, buffers),) = answers(explorer, sent, content, [picture.tobytes()])
-    assert answer == {"answer": 5}
+    assert answer == {"answer": 5, "view": None}
     length = int.from_bytes(buffers[0][:4], "little")
     header = json.loads(buffers[0][4 : 4 + length])
     with torch.no_grad():
         expected = explorer.atlas._sitters[0].private.model(tensor(picture[None]))[0]
     assert header["key"] == "asked/scores/0/0"
     np.testing.assert_allclose(header["scores"], expected.numpy(), atol=1e-5)
+
+
+def test_of_many_strokes_only_the_last_of_each_view_is_answered(explorer, sent, monkeypatch):
+    begun, go_on, asked = threading.Event(), threading.Event(), []
+    ask = explorer.atlas.ask
+
+    def slow(m, i, picture, *more):
+        asked.append(int(picture[0, 0, 0]))
+        begun.set()
+        go_on.wait(30)
+        return ask(m, i, picture, *more)
+
+    monkeypatch.setattr(explorer.atlas, "ask", slow)
+    for view, k in [("a", 1), ("a", 2), ("b", 3), ("a", 4), ("b", 5)]:
+        painted = np.full((12, 16, 3), k, np.uint8)
+        content = {"ask": k, "view": view, "model": 0, "image": 0}
+        explorer._handle_custom_msg(content, [painted.tobytes()])
+        assert begun.wait(30)
+    go_on.set()
+    end = time.monotonic() + 30
+    found = {}
+    while found != {"a": 4, "b": 5} and time.monotonic() < end:
+        messages = [m["content"] for m, _ in list(sent) if m["method"] == "custom"]
+        found = {message["view"]: message["answer"] for message in messages}
+    assert found == {"a": 4, "b": 5}
+    assert sorted(asked) == [1, 4, 5]
 
 
 @pytest.mark.parametrize(
@@ -403,6 +482,9 @@ def test_a_painted_picture_is_answered_with_scores_and_maps(explorer, sent):
         ({"ask": 1, "model": 7, "image": 0}, [b"abc"]),
         ({"ask": 1, "model": 0, "image": -1}, [b"abc"]),
         ({"ask": 1}, []),
+        ({"ask": 1, "model": 0.5, "image": 0}, [b"abc"]),
+        ({"ask": 1, "model": 0, "image": 0, "shown": ["x"]}, [bytes(12 * 16 * 3)]),
+        ({"ask": 1, "model": 0, "image": 0, "shown": ["maps/0/0/9/CAM"]}, [bytes(12 * 16 * 3)]),
         ({"ask": 1, "model": None, "image": []}, [b""]),
     ],
 )
@@ -413,9 +495,23 @@ def test_a_broken_upload_is_answered_in_a_sentence(explorer, sent, content, buff
     assert parts == []
 
 
-@pytest.mark.parametrize("content", [None, 7, "ask", {}, [], {"want": ["x", "maps/9/9", "", 3]}])
-def test_nonsense_from_the_page_is_harmless(explorer, content):
+NO_PARTS = ["x", "", 3, None, "picture/-1", "picture/2", "scores/0", "scores/0/0/0", "scores/1/0"]
+NO_PARTS += ["maps/0/0/0", "maps/0/0/3/CAM", "maps/0/0/0/LIME", "guided/0/0/0/CAM", "picture/x"]
+NONSENSE = [None, 7, "ask", {}, [], {"want": None}, {"want": "picture/0"}, {"want": NO_PARTS}]
+
+
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("content", NONSENSE)
+def test_nonsense_from_the_page_is_harmless(explorer, sent, content):
+    filled(explorer)
+    sent.clear()
     explorer._handle_custom_msg(content, [])
+    end = time.monotonic() + 30
+    while content == NONSENSE[-1] and len(sent) < len(NO_PARTS) and time.monotonic() < end:
+        time.sleep(0.01)
+    parts = [buffers[0] for _, buffers in sent]
+    assert all(b"There is no part" in part for part in parts)
+    assert len(parts) == (len(NO_PARTS) if content == NONSENSE[-1] else 0)
     explorer.target = 1
     assert explorer.still().png
 
@@ -444,6 +540,22 @@ def test_an_own_method_stands_beside_the_reference_with_its_difference():
     caption = explorer.still().caption
     assert "largest difference" in caption
     assert float(caption.rpartition("difference ")[2]) < 1e-4
+    explorer.close()
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt("stop"), SystemExit("stop")], ids=repr)
+def test_an_own_method_that_ends_the_program_is_answered(end, sent):
+    def mine(model, image, layer, target):
+        raise end
+
+    explorer = cw.Explorer(Gap(), pictures(), methods={"mine": mine})
+    filled(explorer)
+    sent.clear()
+    key = "maps/0/0/0/mine"
+    content = {"want": [key], "ask": 1, "model": 0, "image": 0, "shown": [key]}
+    ((answer, _),) = answers(explorer, sent, content, [bytes(12 * 16 * 3)])
+    assert answer == {"answer": 1, "view": None, "error": "stop"}
+    assert any(b'"error": "stop"' in buffer for _, buffers in sent for buffer in buffers)
     explorer.close()
 
 
@@ -491,6 +603,38 @@ def test_close_leaves_no_explorer_and_no_widget():
     gc.collect()
     assert gone() is None
     assert copied() is None
+
+
+@pytest.mark.parametrize("moment", ["_is_offered", "on_msg", "_look_at"])
+def test_ctrl_c_while_it_is_built_leaves_no_widget(moment, monkeypatch):
+    before, threads = set(_instances), threading.active_count()
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(cw.Explorer, moment, interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            cw.Explorer(Gap(), pictures())
+    assert set(_instances) == before
+    assert threading.active_count() <= threads + 1
+    explorer = cw.Explorer(Gap(), pictures())
+    filled(explorer)
+    explorer.close()
+
+
+def test_ctrl_c_while_it_closes_leaves_no_widget(monkeypatch):
+    before, explorer = set(_instances), cw.Explorer(Gap(), pictures())
+    close = explorer._filler.close
+
+    def interrupted():
+        close()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(explorer._filler, "close", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        explorer.close()
+    assert set(_instances) == before
 
 
 def test_a_hundred_made_and_closed_leave_nothing():
@@ -545,9 +689,49 @@ def test_a_notebook_gets_the_widget_and_a_picture_for_when_it_is_dead(explorer, 
     assert Image.open(io.BytesIO(png)).size[0] > 400
 
 
-def test_a_closed_explorer_shows_a_line(explorer, monkeypatch):
+def test_a_closed_explorer_says_what_would_work(explorer, monkeypatch, tmp_path):
+    explorer.target = 0
     explorer.close()
-    assert shown(explorer, monkeypatch) == [{"text/plain": repr(explorer)}]
+    says = r"This Explorer is closed: build it again, .*\*\*explorer.state\(\)"
+    (bundle,) = shown(explorer, monkeypatch)
+    assert re.search(rf"alpha=0.5; closed\)\n{says}", bundle["text/plain"])
+    for use in (explorer.still, lambda: ipywidgets.HBox([explorer])):
+        with pytest.raises(ValueError, match=says):
+            use()
+    for write in (explorer.to_png, explorer.to_html):
+        with pytest.raises(ValueError, match=says):
+            write(tmp_path / "a")
+    for trait, value in {"target": 2, "layer": "blocks.0", "image_index": 1}.items():
+        with pytest.warns(UserWarning, match=says):
+            setattr(explorer, trait, value)
+        assert explorer.state()[trait] == value
+    with pytest.raises(Refused, match="0 to 2"):
+        explorer.target = 3
+
+
+def test_the_choices_of_a_closed_explorer_build_it_again(two):
+    two.layer, two.target = "blocks.0", 2
+    two.close()
+    with pytest.warns(UserWarning, match="closed"):
+        two.model_name = "B"
+    assert (two.layer, two.target) == ("0", 0)
+    assert repr(two).startswith("Explorer(A, B, ")
+    again = cw.Explorer({"A": Gap(), "B": small()}, pictures(), **two.state())
+    assert again.state() == two.state()
+    again.close()
+
+
+def test_a_state_is_the_caller_s_own(explorer):
+    mine = {"target": 1}
+    explorer.other = mine
+    mine["target"] = explorer.state()["other"]["target"] = 99
+    assert explorer.other == {"target": 1}
+
+
+@pytest.mark.parametrize("use", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_an_explorer_cannot_be_copied(explorer, use):
+    with pytest.raises(TypeError, match=r"cannot be copied or pickled: keep explorer.state\(\)"):
+        use(explorer)
 
 
 def pixels(explorer, path) -> np.ndarray:
@@ -703,6 +887,11 @@ def test_any_title_and_name_leave_the_page_whole(title, tmp_path):
     assert data["state"]["offer"]["names"]["Gap"] == ["[[module]]", "</script>", "[[title]]"]
     assert "<title>  " not in text
     explorer.close()
+
+
+def test_a_page_of_several_models_names_them(two, tmp_path):
+    text = two.to_html(tmp_path / "page.html").read_text()
+    assert "<title>What A and B look at</title>" in text
 
 
 def test_html_is_one_file_with_everything_and_without_the_network(explorer, tmp_path):

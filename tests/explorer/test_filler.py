@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from itertools import count
 
 import numpy as np
@@ -243,6 +244,47 @@ def test_many_made_and_closed_leave_nothing() -> None:
     end_of_thread()
 
 
+def interrupted(action: Callable[[], object], moment: int) -> bool:
+    """Ctrl-C at a moment of an action, counted in calls and returns of its functions.
+
+    False if it ended before.
+    """
+    left = moment
+
+    def trace(frame, event, _):
+        nonlocal left
+        if event in ("call", "return"):
+            left -= 1
+            if left == 0:
+                raise KeyboardInterrupt
+        return trace
+
+    sys.settrace(trace)
+    try:
+        action()
+    except KeyboardInterrupt:
+        return True
+    finally:
+        sys.settrace(None)
+    return False
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_ctrl_c_at_any_moment_leaves_nothing_locked() -> None:
+    atlas = atlas_of()
+    for moment in count(1):
+        told = Told(atlas)
+        was_cut = interrupted(lambda told=told: told.filler.look_at(0, 0, 0, None, "CAM"), moment)
+        told.filler.look_at(0, 0, 0, None, "CAM")
+        assert told.done.wait(20), moment
+        interrupted(told.filler.close, moment)
+        told.filler.close()
+        if not was_cut:
+            break
+    assert moment > 10
+    end_of_thread()
+
+
 def test_a_method_that_ends_the_program_ends_only_its_own_part() -> None:
     """`exit()` in a user's function would end the thread that serves every Explorer."""
     atlas = atlas_of()
@@ -258,3 +300,19 @@ def test_a_method_that_ends_the_program_ends_only_its_own_part() -> None:
     told.filler.look_at(0, 0, 0, None, "Grad-CAM")
     assert told.done.wait(20)
     assert {part.error for part in told.parts if part.key.startswith("guided")} == {"bye"}
+
+
+@pytest.mark.parametrize("end", [KeyboardInterrupt("bye"), SystemExit("bye")], ids=repr)
+def test_a_preprocess_that_ends_the_program_ends_only_its_own_picture(end: BaseException) -> None:
+    def preprocess(image):
+        array = np.asarray(image)
+        if (array == PICTURES[1]).all():
+            raise end
+        return array.transpose(2, 0, 1) / np.float32(255)
+
+    told = Told(atlas_of(preprocess=preprocess))
+    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    assert told.done.wait(20)
+    assert {part.error for part in told.parts if "/1" in part.key[:8]} >= {"bye"}
+    assert "maps/0/2/3/Grad-CAM" in told.keys
+    told.filler.close()

@@ -453,6 +453,10 @@ def test_a_preprocess_that_draws_numbers_and_gives_the_same_is_taken() -> None:
 # -- masks ------------------------------------------------------------------------------------
 
 MASK = RGB[..., 0] > 128
+COLOURED = MASK[..., None] * np.uint8([200, 10, 0])
+OPAQUE = np.dstack([COLOURED, np.full_like(MASK, 255, np.uint8)])
+WHITE = np.dstack([np.full_like(COLOURED, 255), np.uint8(255) * MASK])
+"""white all over, and transparent outside"""
 
 
 @pytest.mark.parametrize(
@@ -466,7 +470,23 @@ MASK = RGB[..., 0] > 128
         MASK[..., None],
         torch.from_numpy(MASK),
         [torch.from_numpy(MASK)[None]],
+        torch.from_numpy(MASK).bfloat16(),
         Image.fromarray(MASK),
+        COLOURED,
+        [COLOURED],
+        COLOURED[None],
+        COLOURED / 255,
+        COLOURED > 0,
+        torch.from_numpy(COLOURED).permute(2, 0, 1),
+        [torch.from_numpy(COLOURED).permute(2, 0, 1)],
+        Image.fromarray(COLOURED),
+        OPAQUE,
+        [OPAQUE],
+        Image.fromarray(OPAQUE),
+        WHITE,
+        [WHITE / 255],
+        Image.fromarray(WHITE),
+        np.where([True, True, True, False], np.uint8(0), WHITE),
     ],
 )
 def test_masks_in_every_form(mask) -> None:
@@ -482,8 +502,19 @@ def test_masks_from_files(tmp_path) -> None:
         Image.fromarray(np.uint8(255) * MASK[::-1]).save(tmp_path / name, quality=95)
         mask = prepare(RGB, masks=tmp_path / name).item(0).mask
         assert (mask == MASK[::-1]).mean() > (0.999 if name.endswith("png") else 0.9)
-    Image.fromarray(MASK.astype(np.uint8)).save(tmp_path / "classes.png")
-    assert (prepare(RGB, masks=[tmp_path / "classes.png"]).item(0).mask == MASK).all()
+    for k, mask in enumerate((MASK.astype(np.uint8), COLOURED, OPAQUE, WHITE)):
+        Image.fromarray(mask).save(tmp_path / f"{k}.png")
+        assert (prepare(RGB, masks=[tmp_path / f"{k}.png"]).item(0).mask == MASK).all()
+    Image.fromarray(np.uint8(255) * MASK).convert("RGB").save(tmp_path / "opened.jpg", quality=95)
+    mask = prepare(RGB, masks=[Image.open(tmp_path / "opened.jpg")]).item(0).mask
+    assert (mask == MASK).mean() > 0.9
+
+
+def test_several_masks_in_colours() -> None:
+    for masks in (np.stack([COLOURED] * 2), torch.from_numpy(COLOURED).expand(2, -1, -1, -1)):
+        inputs = prepare([RGB, RGB], masks=masks)
+        assert all((inputs.item(i).mask == MASK).all() for i in range(2))
+    assert prepare([RGB, RGB], masks=[COLOURED, None]).item(1).mask is None
 
 
 def test_what_is_painted_reaches_the_model_and_the_rest_is_exact() -> None:
@@ -512,10 +543,14 @@ def test_a_painted_picture_of_another_size_is_refused() -> None:
         prepare(RGB).item(0).painted(RGB[:8])
 
 
-def test_a_trimap_is_no_mask() -> None:
+def test_a_trimap_is_no_mask(tmp_path) -> None:
     """Its numbers mean three things, and none of them is outside."""
-    with pytest.raises(ValueError, match=r"Mask 0 holds the numbers 1 to 3 and no 0.*trimap == 1"):
-        prepare(RGB, masks=[MASK.astype(np.uint8) * 2 + 1]).item(0)
+    trimap = MASK.astype(np.uint8) * 2 + 1
+    Image.fromarray(trimap).save(tmp_path / "trimap.png")
+    says = r"Mask 0 holds the numbers 1 to 3 and no 0.*trimap == 1"
+    for mask in (trimap, trimap.astype(float), tmp_path / "trimap.png"):
+        with pytest.raises(ValueError, match=says):
+            prepare(RGB, masks=[mask]).item(0)
     assert prepare(RGB, masks=[np.ones_like(MASK, np.uint8)]).item(0).mask.all()
 
 
@@ -608,11 +643,19 @@ def test_a_normalised_tensor_is_not_preprocessed_again() -> None:
         ([None, None], "one mask per image: 1, not 2"),
         ([np.ones((4, 4), bool)], r"Mask 0 has shape \(4, 4\); its image needs \(24, 32\)"),
         ([np.full((24, 32), np.nan)], "Mask 0.*NaN"),
-        ([RGB], "Mask 0 has shape"),
+        ([RGB], r"Mask 0 has \d+ colours, as a photograph: a mask is black outside"),
+        ([MASK.astype(int) * 2 - 1], "Mask 0 holds the numbers -1 to 1: give what is true"),
+        ([np.where(MASK[..., None], COLOURED, 255)], "Mask 0 has several colours and no black"),
+        ([np.dstack([COLOURED, 255 - COLOURED[..., 0]])], "Mask 0 is transparent in places and"),
+        ([np.ones((4, 24, 32), bool)], r"Mask 0 has shape \(4, 24, 32\)"),
+        ([np.ones((12, 16, 3), bool)], r"Mask 0 has shape \(12, 16\); its image needs"),
+        (np.ones((3, 24, 32), bool), "one mask per image: 1, not 3"),
+        (7, "masks must be a list, one mask per image, not 7"),
+        (["nowhere.png"], "Mask 0: There is no file 'nowhere.png'"),
     ],
 )
 def test_masks_that_do_not_fit(masks, says: str) -> None:
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises((ValueError, TypeError), match=says):
         prepare(RGB, masks=masks).item(0)
 
 

@@ -6,7 +6,7 @@ import gc
 import os
 import threading
 import weakref
-from types import MethodType
+from types import MethodType, SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,6 +90,44 @@ def test_a_changed_model_has_another_copy_and_the_old_one_stays(change: str) -> 
     assert torch.equal(before.model(X), expected)
     weight = next(model.parameters())
     torch.testing.assert_close(after.model(X.to(weight)), model.eval()(X.to(weight)))
+
+
+class Settings(nn.Sequential):
+    """Multiplies its scores by what stands in attributes of several kinds."""
+
+    def __init__(self) -> None:
+        super().__init__(*gap_net())
+        self.listed, self.nested = [1.0, 1.0], {"by": (1.0, [1.0])}
+        self.tensor, self.array = torch.ones(4), np.ones(4, np.float32)
+        self.config = SimpleNamespace(by=1.0)
+        self.last: torch.Tensor | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        by = self.listed[1] * self.nested["by"][1][0] * self.tensor * torch.from_numpy(self.array)
+        self.last = super().forward(x) * by * self.config.by
+        return self.last
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda m: m.listed.__setitem__(1, 7),
+        lambda m: m.nested["by"][1].__setitem__(0, 7),
+        lambda m: m.tensor.mul_(7),
+        lambda m: m.array.__imul__(7),
+        lambda m: setattr(m.config, "by", 7),
+    ],
+)
+def test_what_stands_in_lists_tensors_arrays_and_objects_is_compared_too(change) -> None:
+    model = Settings()
+    before = Atlas({"net": model}, prepare(PICTURES))
+    same = Atlas({"net": model}, prepare(PICTURES))
+    assert same._sitters[0].private is before._sitters[0].private
+    change(model)
+    after = Atlas({"net": model}, prepare(PICTURES))
+    for i in range(2):
+        old, new = (each.part(f"scores/0/{i}").header["scores"] for each in (before, after))
+        assert new == pytest.approx([7 * score for score in old], rel=1e-4)
 
 
 def test_a_copy_lives_as_long_as_what_shows_it() -> None:

@@ -1,5 +1,5 @@
 import { Painting } from "./brush.js";
-import { button, make, newId, Segments, Slider, say } from "./dom.js";
+import { button, make, Segments, Slider, say } from "./dom.js";
 import { Heats, keysOf } from "./heat.js";
 import { Store, unpack } from "./parts.js";
 
@@ -11,6 +11,9 @@ const SIZES = 20;
 export class Asking {
   fill = "gray";
   size = 5;
+  number = 0;
+  /** tells its answers from those of other views and pages */
+  id = `${Math.random()}`;
 
   constructor(core, view) {
     this.core = core;
@@ -74,7 +77,8 @@ export class Asking {
     if (!after.field) after.wait = null;
     second.draw(after);
     say(view.first.title, "before");
-    say(view.second.title, this.painting.touched ? "after" : "paint here");
+    const invitation = this.kernel ? "paint here" : "";
+    say(view.second.title, this.painting.touched ? "after" : invitation);
     return after.words ? [shown.words, `after: ${after.words}`] : [shown.words];
   }
 
@@ -90,23 +94,25 @@ export class Asking {
     };
     return {
       start: (at) => {
+        this.stroke = this.painting;
         this.painting.begin();
         this.forget();
         dab(at);
       },
       move: (at) => {
+        if (this.stroke !== this.painting) return; // another picture came meanwhile
         const [x, y] = this.last ?? at;
         const steps = Math.ceil(Math.hypot(at[0] - x, at[1] - y) / Math.max(1, this.pixels / 2));
         for (let k = 1; k <= steps; k++) {
           dab([x + ((at[0] - x) * k) / steps, y + ((at[1] - y) * k) / steps]);
         }
       },
-      end: () => this.ask(),
+      end: () => this.stroke === this.painting && this.ask(),
     };
   }
 
   forget() {
-    this.question = newId("ask");
+    this.number += 1;
     this.store = null;
     this.heats = null;
     clearTimeout(this.patience);
@@ -128,7 +134,8 @@ export class Asking {
     say(this.status, "Asking the network …");
     this.asked = new Set(shown);
     const model = core.offer.models.indexOf(core.last.model_name);
-    const content = { ask: this.question, model, image: core.last.image_index, shown };
+    const { id, number } = this;
+    const content = { ask: number, view: id, model, image: core.last.image_index, shown };
     core.send(content, [painting.rgb.slice().buffer]);
     this.patience = setTimeout(() => {
       say(this.status, "Waiting for the kernel: it is busy, or this page has none.");
@@ -136,7 +143,7 @@ export class Asking {
   }
 
   take(content, buffers) {
-    if (content?.answer !== this.question) return;
+    if (content?.view !== this.id || content.answer !== this.number) return;
     clearTimeout(this.patience);
     if (content.error) {
       say(this.status, content.error);
