@@ -144,7 +144,7 @@ def ours(model: nn.Module, images: Tensor, layers: list[str], classes: list[int]
 def picture_of(atlas: Atlas, image: int) -> Maps:
     """All that an Explorer shows of an image; of it, Grad-CAM is compared."""
     found = {}
-    for key in atlas.wanted(0, image, 0, None, "Grad-CAM", ahead=False):
+    for key in atlas.wanted(0, image, 0, "Grad-CAM", ahead=False):
         part = atlas.part(key)
         if key.endswith("/Grad-CAM"):
             c = int(key.split("/")[3])

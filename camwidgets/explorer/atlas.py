@@ -30,9 +30,7 @@ from .guard import Guard
 from .inputs import Inputs
 from .names import class_names as names_of
 from .names import listed_names
-from .sitter import FEW, LAYERED, METHODS, TOP, Method, Sitter, by_model
-
-__all__ = ["FEW", "LAYERED", "METHODS", "TOP", "Atlas", "Method", "Part", "packed"]
+from .sitter import LAYERED, METHODS, TOP, Method, Sitter, by_model
 
 KEPT_BYTES = 256 * 2**20
 """how much of what was computed an atlas keeps; the oldest parts go first and can come again"""
@@ -210,7 +208,6 @@ class Atlas:
         model: int,
         image: int,
         target: int,
-        layer: str | None,
         method: str,
         *,
         ahead: bool = True,
@@ -221,7 +218,7 @@ class Atlas:
         of each other image and model, and the rest. Some keys come twice.
 
         Args:
-            model, image, target, layer, method: what is looked at; `layer` makes no difference.
+            model, image, target, method: what is looked at.
             ahead: False leaves out what belongs to other images and models.
         """
         names = ["guided", "Grad-CAM"] if method in GUIDED else [method, "Grad-CAM"]
@@ -286,6 +283,11 @@ class Atlas:
             self._recordings.clear()
             self._bytes = 0
             self._sitters = []
+
+    def refuse_closed(self) -> None:
+        """Raise the ValueError that says that it is closed, if it is."""
+        if not self._sitters:
+            raise ValueError(CLOSED)
 
     def _keep(self, part: Part) -> None:
         with self._guard.held():

@@ -229,6 +229,7 @@ def _short(value: Any) -> str:
 
 def every_part(atlas: Atlas, offer: dict[str, Any], extras: Sequence[int]) -> Iterator[Part]:
     """All that a page without a kernel can show; what fails is there with its sentence."""
+    atlas.refuse_closed()
     wanted = []
     for i in range(offer["images"]):
         wanted.append(f"picture/{i}")

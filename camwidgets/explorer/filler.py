@@ -36,7 +36,7 @@ class Filler:
         self._atlas, self._deliver, self._progress = atlas, deliver, progress
         self._done: set[str] = set()
         self._bytes = 0
-        self._view: tuple[int, int, int, str | None, str] | None = None
+        self._view: tuple[int, int, int, str] | None = None
         self._keys: Iterator[str] = iter(())
         self._total = 0
         self._ahead = True
@@ -44,11 +44,11 @@ class Filler:
         self.working = RLock()
         """held during a step"""
 
-    def look_at(self, model: int, image: int, target: int, layer: str | None, method: str) -> None:
+    def look_at(self, model: int, image: int, target: int, method: str) -> None:
         """Go on with what belongs to this view; starts the work."""
         with _worker.lock:
             if self.is_open:
-                self._view = (model, image, target, layer, method)
+                self._view = (model, image, target, method)
                 self._begin()
                 _worker.serve(self)
 

@@ -6,7 +6,6 @@ import base64
 import html
 import time
 import uuid
-import warnings
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
@@ -19,17 +18,18 @@ import traitlets
 from IPython.display import display
 from torch import nn
 
+from ..maps.asked import warn
 from . import export
 from .atlas import CLOSED, Atlas, Part
-from .display import COLORMAPS, GUIDED, MINUS, TWO_SIDED, Look, Which, keys, table
+from .display import COLORMAPS, MINUS, TWO_SIDED, Look, Which, keys, table
 from .filler import Filler
 from .inputs import Preprocess, prepare
+from .sitter import METHODS
 
 HERE = Path(__file__).parent
 VIEWS = ("one", "compare", "overview", "ask")
 LISTS = {"colormap": COLORMAPS, "opacity": ("heat", "constant"), "scale": ("own", "all")}
 LISTS["view"] = VIEWS
-BUILT_IN = ("Grad-CAM", "CAM", *GUIDED)
 
 
 class Refused(ValueError, traitlets.TraitError):
@@ -66,7 +66,8 @@ class Explorer(anywidget.AnyWidget):
         class_names: one name per score; a list, {index: name} or {name: index}, or weights of
             torchvision; of several models, one for all or {model: names}. None takes the data
             set's, if it has any. One score with two names has two sides, and each can be asked for.
-        layers: names (or modules) to offer; None chooses the steps that a person would name.
+        layers: names (or modules) to offer; None chooses the steps that a person would name. Of
+            several models, one list for all or {model: list}.
         preprocess: one picture → the model's float tensor (C, H, W), or weights of torchvision,
             which bring theirs; None divides by 255. It is given a PIL image, as torchvision's
             transforms expect, and where it does not take that, the array, or a tensor.
@@ -127,10 +128,10 @@ class Explorer(anywidget.AnyWidget):
         images: Any,
         class_names: Any = None,
         *,
-        layers: Sequence[str | nn.Module] | None = None,
+        layers: Sequence[str | nn.Module] | Mapping[str, Any] | None = None,
         preprocess: Preprocess | None = None,
         masks: Sequence[np.ndarray | None] | None = None,
-        labels: Sequence[int | None] | None = None,
+        labels: Sequence[int | str | None] | None = None,
         methods: Sequence[str] | Mapping[str, Any] | None = None,
         activation: str | None = None,
         **state: Any,
@@ -205,7 +206,7 @@ class Explorer(anywidget.AnyWidget):
         offer["methods"] = {
             name: [
                 *methods,
-                *(f"{own}{MINUS}" for own in methods if own not in BUILT_IN),
+                *(f"{own}{MINUS}" for own in methods if own not in METHODS),
             ]
             if "Grad-CAM" in methods
             else list(methods)
@@ -461,14 +462,14 @@ class Explorer(anywidget.AnyWidget):
 
     def _look(self, change: Any) -> None:
         if not self._open:
-            warnings.warn(CLOSED, stacklevel=2)
+            warn(CLOSED)
             return
         self.message = ""
-        if change.name in ("model_name", "image_index", "layer", "target", "method"):
+        if change.name in ("model_name", "image_index", "target", "method"):
             self._look_at()
 
     def _look_at(self) -> None:
-        self._filler.look_at(self._m, self.image_index, self.target, self.layer, self.method)
+        self._filler.look_at(self._m, self.image_index, self.target, self.method)
 
     @property
     def _m(self) -> int:

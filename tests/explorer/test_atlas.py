@@ -582,7 +582,7 @@ def test_what_is_looked_at_comes_first_and_everything_comes() -> None:
     atlas = Atlas({"a": deep(), "b": deep()}, prepare(pictures(3)))
     atlas.part("scores/1/2")
     keys = []
-    for key in atlas.wanted(1, 2, 0, "blocks.1", "guided Grad-CAM"):
+    for key in atlas.wanted(1, 2, 0, "guided Grad-CAM"):
         atlas.part(key)
         keys.append(key)
     assert keys[:4] == ["picture/2", "scores/1/2", "guided/1/2/0", "maps/1/2/0/Grad-CAM"]
@@ -605,7 +605,7 @@ def test_what_is_looked_at_comes_first_and_everything_comes() -> None:
         ),
     }
     assert set(keys) == every
-    near = list(dict.fromkeys(atlas.wanted(1, 2, 0, None, "CAM", ahead=False)))
+    near = list(dict.fromkeys(atlas.wanted(1, 2, 0, "CAM", ahead=False)))
     assert near[2] == "maps/1/2/0/CAM"
     assert len(near) == atlas.count(1, ahead=False) == 11
 
@@ -613,7 +613,7 @@ def test_what_is_looked_at_comes_first_and_everything_comes() -> None:
 def test_the_maps_of_the_highest_classes_come_first() -> None:
     atlas = of(seeded(lambda: deep(50)))
     classes = atlas.part("scores/0/0").header["classes"]
-    keys = [k for k in atlas.wanted(0, 0, classes[3], None, "Grad-CAM") if "/0/0/" in k]
+    keys = [k for k in atlas.wanted(0, 0, classes[3], "Grad-CAM") if "/0/0/" in k]
     grad_cams = list(dict.fromkeys(k for k in keys if k.endswith("Grad-CAM")))
     order = [classes[3], *(c for c in classes if c != classes[3])]
     assert grad_cams == [f"maps/0/0/{c}/Grad-CAM" for c in order]

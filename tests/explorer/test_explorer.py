@@ -395,7 +395,7 @@ def test_any_other_class_is_computed_when_it_is_asked_for():
 
 def test_in_the_end_everything_offered_has_been_sent_once(explorer):
     filled(explorer)
-    wanted = set(explorer.atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"))
+    wanted = set(explorer.atlas.wanted(0, 0, 0, "Grad-CAM"))
     assert wanted <= set(explorer._sent)
     assert len(set(explorer._sent)) == len(explorer._sent)
     state = explorer.get_state()
@@ -900,7 +900,7 @@ def test_html_is_one_file_with_everything_and_without_the_network(explorer, tmp_
     assert export.LEGEND in text
     data = json.loads(text.partition('id="data">')[2].partition("</script>")[0])
     packed = {base64.b64decode(part) for part in data["parts"]}
-    for key in explorer.atlas.wanted(0, 0, 0, "blocks.1", "Grad-CAM"):
+    for key in explorer.atlas.wanted(0, 0, 0, "Grad-CAM"):
         assert explorer.atlas.part(key).pack() in packed
     assert data["state"]["layer"] == explorer.layer
     for outside in ("http://", "https://", "import "):
@@ -963,4 +963,4 @@ def test_the_atlas_s_keys_are_those_of_the_display(explorer):
     which = Which(0, 0, 1, "blocks.1", "guided Grad-CAM")
     from camwidgets.explorer.display import keys
 
-    assert set(keys(which)) <= set(explorer.atlas.wanted(0, 0, 1, "blocks.1", "Grad-CAM"))
+    assert set(keys(which)) <= set(explorer.atlas.wanted(0, 0, 1, "Grad-CAM"))

@@ -64,17 +64,17 @@ def end_of_thread() -> None:
 
 def test_everything_is_delivered_once_in_the_order_of_what_is_looked_at() -> None:
     atlas = atlas_of()
-    for key in atlas_of().wanted(0, 1, 2, None, "CAM"):
+    for key in atlas_of().wanted(0, 1, 2, "CAM"):
         atlas.part(key)
     told = Told(atlas)
-    expected = list(dict.fromkeys(atlas.wanted(0, 1, 2, None, "CAM")))
-    told.filler.look_at(0, 1, 2, None, "CAM")
+    expected = list(dict.fromkeys(atlas.wanted(0, 1, 2, "CAM")))
+    told.filler.look_at(0, 1, 2, "CAM")
     assert told.done.wait(20)
     assert told.keys[:4] == ["picture/1", "scores/0/1", "maps/0/1/2/CAM", "maps/0/1/2/Grad-CAM"]
     assert sorted(told.keys) == sorted(set(expected))
     assert told.progress[-1] == (len(expected), len(expected))
     assert [done for done, _ in told.progress[:-1]] == [*range(1, len(expected)), len(expected) - 1]
-    told.filler.look_at(0, 1, 1, None, "CAM")
+    told.filler.look_at(0, 1, 1, "CAM")
     end_of_thread()
     assert len(told.keys) == len(expected)
     told.filler.close()
@@ -82,9 +82,9 @@ def test_everything_is_delivered_once_in_the_order_of_what_is_looked_at() -> Non
 
 def test_looking_elsewhere_changes_the_order() -> None:
     told = Told(atlas_of(), stop_after=3)
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     assert told.halfway.wait(20)
-    told.filler.look_at(0, 2, 1, None, "guided backprop")
+    told.filler.look_at(0, 2, 1, "guided backprop")
     told.go_on.set()
     assert told.done.wait(20)
     assert told.keys[3:6] == ["picture/2", "scores/0/2", "guided/0/2/1"]
@@ -95,7 +95,7 @@ def test_looking_elsewhere_changes_the_order() -> None:
 def test_what_came_by_another_way_is_not_sent_again() -> None:
     told = Told(atlas_of())
     told.filler.delivered("scores/0/0")
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     assert told.done.wait(20)
     assert "scores/0/0" not in told.keys
     assert "maps/0/0/0/CAM" in told.keys
@@ -110,7 +110,7 @@ def test_one_bad_picture_is_named_and_the_rest_goes_on() -> None:
         return array.transpose(2, 0, 1) / np.float32(255)
 
     told = Told(atlas_of(preprocess=preprocess))
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     assert told.done.wait(20)
     bad = [part for part in told.parts if part.error]
     assert {part.key for part in bad} >= {"picture/1", "scores/0/1"}
@@ -122,13 +122,13 @@ def test_one_bad_picture_is_named_and_the_rest_goes_on() -> None:
 
 def test_close_ends_it_at_once_and_nothing_comes_afterwards() -> None:
     told = Told(atlas_of(), stop_after=2)
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     assert told.halfway.wait(20)
     threading.Timer(0.05, told.go_on.set).start()
     told.filler.close()
     told.filler.close()
     assert len(told.parts) == 2
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     end_of_thread()
     assert len(told.parts) == 2
     assert not told.done.is_set()
@@ -137,16 +137,16 @@ def test_close_ends_it_at_once_and_nothing_comes_afterwards() -> None:
 def test_it_can_be_closed_from_within() -> None:
     told = Told(atlas_of())
     told.filler._deliver = lambda part: told.filler.close()
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     end_of_thread()
     assert told.progress == []
 
 
 def test_one_thread_serves_all_and_the_one_looked_at_last_comes_first() -> None:
     first, second = Told(atlas_of(), stop_after=2), Told(atlas_of())
-    first.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    first.filler.look_at(0, 0, 0, "Grad-CAM")
     assert first.halfway.wait(20)
-    second.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    second.filler.look_at(0, 0, 0, "Grad-CAM")
     assert len(fillers()) == 1
     order = []
     first.deliver_, second.deliver_ = first.deliver, second.deliver
@@ -164,8 +164,8 @@ def test_one_thread_serves_all_and_the_one_looked_at_last_comes_first() -> None:
 def test_a_listener_that_fails_stops_its_own_filler_alone(capsys) -> None:
     bad, good = Told(atlas_of()), Told(atlas_of())
     bad.filler._deliver = lambda part: 1 / 0
-    good.filler.look_at(0, 0, 0, None, "Grad-CAM")
-    bad.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    good.filler.look_at(0, 0, 0, "Grad-CAM")
+    bad.filler.look_at(0, 0, 0, "Grad-CAM")
     assert good.done.wait(20)
     end_of_thread()
     assert "ZeroDivisionError" in capsys.readouterr().err
@@ -175,14 +175,14 @@ def test_a_listener_that_fails_stops_its_own_filler_alone(capsys) -> None:
 def test_ahead_of_the_view_there_is_a_limit(monkeypatch) -> None:
     monkeypatch.setattr(filler_module, "AHEAD_BYTES", 20_000)
     told = Told(atlas_of())
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     assert told.done.wait(20)
     sent = sum(part.size for part in told.parts)
     assert 20_000 <= sent < 23_000
     assert {"maps/0/0/3/CAM", "guided/0/0/3"} <= set(told.keys)
     assert "maps/0/2/3/Grad-CAM" not in told.keys
     told.done.clear()
-    told.filler.look_at(0, 2, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 2, 0, "Grad-CAM")
     assert told.done.wait(20)
     assert {"maps/0/2/3/Grad-CAM", "guided/0/2/0"} <= set(told.keys)
     assert "maps/0/1/3/Grad-CAM" not in told.keys
@@ -201,7 +201,7 @@ pictures = np.random.default_rng(0).integers(0, 256, (400, 32, 32, 3), dtype=np.
 atlas = Atlas({"net": gap_net()}, prepare(pictures))
 begun = threading.Event()
 filler = Filler(atlas, lambda part: begun.set(), lambda done, total: None)
-filler.look_at(0, 0, 0, None, "Grad-CAM")
+filler.look_at(0, 0, 0, "Grad-CAM")
 begun.wait(20)
 """
 FORK = """
@@ -237,7 +237,7 @@ def test_an_exit_or_a_fork_while_it_works_never_hangs(more: str, says: str) -> N
 def test_many_made_and_closed_leave_nothing() -> None:
     for k in count():
         told = Told(atlas_of(PICTURES[:1]))
-        told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+        told.filler.look_at(0, 0, 0, "Grad-CAM")
         told.filler.close()
         if k == 50:
             break
@@ -274,8 +274,8 @@ def test_ctrl_c_at_any_moment_leaves_nothing_locked() -> None:
     atlas = atlas_of()
     for moment in count(1):
         told = Told(atlas)
-        was_cut = interrupted(lambda told=told: told.filler.look_at(0, 0, 0, None, "CAM"), moment)
-        told.filler.look_at(0, 0, 0, None, "CAM")
+        was_cut = interrupted(lambda told=told: told.filler.look_at(0, 0, 0, "CAM"), moment)
+        told.filler.look_at(0, 0, 0, "CAM")
         assert told.done.wait(20), moment
         interrupted(told.filler.close, moment)
         told.filler.close()
@@ -297,7 +297,7 @@ def test_a_method_that_ends_the_program_ends_only_its_own_part() -> None:
 
     atlas.part = part
     told = Told(atlas)
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     assert told.done.wait(20)
     assert {part.error for part in told.parts if part.key.startswith("guided")} == {"bye"}
 
@@ -311,7 +311,7 @@ def test_a_preprocess_that_ends_the_program_ends_only_its_own_picture(end: BaseE
         return array.transpose(2, 0, 1) / np.float32(255)
 
     told = Told(atlas_of(preprocess=preprocess))
-    told.filler.look_at(0, 0, 0, None, "Grad-CAM")
+    told.filler.look_at(0, 0, 0, "Grad-CAM")
     assert told.done.wait(20)
     assert {part.error for part in told.parts if "/1" in part.key[:8]} >= {"bye"}
     assert "maps/0/2/3/Grad-CAM" in told.keys
