@@ -430,9 +430,11 @@ def _float_tensor(
     elif _channels(tensor) == "last":
         tensor = tensor.permute(2, 0, 1)
     low, high = _range(tensor, given)
+    if model_s_own:
+        return tensor.clone()
     if low >= 0 and max(high, whites.real) > 16 and len(tensor) in (1, 3, 4):
         return as_bytes(tensor.permute(1, 2, 0).numpy(), given, whites)  # 0 to 255, as floats
-    if not model_s_own and (low < -CLOSE or high > 1 + CLOSE):
+    if low < -CLOSE or high > 1 + CLOSE:
         raise ValueError(
             f"{given} is a float tensor from {low:.4g} to {high:.4g}, as if it were preprocessed "
             "already: leave `preprocess` out, or give the pictures from before."

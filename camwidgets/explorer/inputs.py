@@ -156,10 +156,11 @@ def prepare(
 
     A picture is an array, a tensor, a PIL image, or the name of a file. Arrays and tensors may be
     gray (H, W), RGB or RGBA, the channels last or first; bool, bytes, whole numbers from 0 on (of
-    the smallest depth of 8, 12, 16 or 32 bits that holds them all) or floats from 0 to 1. What is
-    transparent is laid on white. A float tensor with other numbers is taken for what the model
-    expects; it is shown from its minimum to its maximum. Several pictures come as a list, an
-    array of them, a batch, (picture, label) pairs, or a data set.
+    the smallest depth of 8, 12, 16, 32 or 64 bits that holds them all) or floats from 0 to 1. What
+    is transparent is laid on white. Without `preprocess`, a float tensor is what the model takes,
+    whatever its numbers; if they do not run from 0 to 1, it is shown from its minimum to its
+    maximum. Several pictures come as a list, an array of them, a batch, (picture, label) pairs, or
+    a data set.
 
     The normalisation is undone by two probes: what `preprocess` makes of an all-black and of an
     all-white picture are the two ends of each element's scale. Where that gives no scale (each

@@ -516,6 +516,12 @@ def test_nonsense_from_the_page_is_harmless(explorer, sent, content):
     assert explorer.still().png
 
 
+def test_relatives_of_grad_cam_are_offered_as_they_are():
+    explorer = cw.Explorer(Gap(), pictures(), methods=["Grad-CAM", "LayerCAM"])
+    assert explorer.offer["methods"]["Gap"] == ["Grad-CAM", "LayerCAM"]
+    explorer.close()
+
+
 def test_a_part_that_was_let_go_can_be_had_again(explorer, sent):
     filled(explorer)
     sent.clear()

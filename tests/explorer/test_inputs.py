@@ -680,3 +680,14 @@ def test_a_broken_file_or_row_is_named(tmp_path) -> None:
 
     with pytest.raises(ValueError, match="Image 2: KeyError: 'row'"):
         prepare(Missing()).item(2)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_float_tensor_without_preprocess_is_what_the_model_takes(whole: bool) -> None:
+    """A model may divide by 255 itself."""
+    images = 255 * torch.rand(2, 3, 9, 8, generator=torch.Generator().manual_seed(0))
+    images = images.round() if whole else images
+    inputs = prepare(images)
+    for k in range(2):
+        assert torch.equal(inputs.item(k).tensor, images[k])
+        assert inputs.item(k).picture.max() == 255
