@@ -23,7 +23,8 @@ def written(module: nn.Module) -> list[nn.Parameter]:
     """
     kind: Any = type(module)
     hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
-    if _writes(kind, kind.forward) or any(type(h) is FunctionType and _in_place(h) for h in hooks):
+    codes = [hook.__code__ for hook in hooks if type(hook) is FunctionType]
+    if _writes(kind, kind.forward) or any(map(_changes, codes)):
         return list(module.parameters())
     if kind.__module__.startswith("torch."):
         return []
@@ -41,16 +42,12 @@ def _writes(kind: Any, forward: Any) -> bool:
             continue
         if str(function.__module__).startswith("torch."):
             continue
-        if _in_place(function):
+        if _changes(function.__code__):
             return True
         read.add(function)
         for name in function.__code__.co_names:
             to_read += [inspect.getattr_static(kind, name, None), function.__globals__.get(name)]
     return False
-
-
-def _in_place(function: FunctionType) -> bool:
-    return _changes(function.__code__)
 
 
 @functools.lru_cache(maxsize=4096)
