@@ -34,26 +34,31 @@ def written(module: nn.Module) -> list[nn.Parameter]:
 @functools.lru_cache(maxsize=1024)
 def _writes(kind: Any, forward: Any) -> bool:
     """Whether the class's forward, or what it calls by name, changes something unseen."""
-    to_read, read = [forward], set()
+    to_read, read = [(forward, False)], set()
     while to_read:
-        function = to_read.pop()
+        function, decorated = to_read.pop()
         function = getattr(function, "fget", getattr(function, "__func__", function))
-        if type(function) is not FunctionType or function in read:
+        if type(function) is not FunctionType or (function, decorated) in read:
             continue
         if str(function.__module__).startswith("torch."):
             continue
-        if _changes(function.__code__):
+        if _changes(function.__code__, decorated):
             return True
-        read.add(function)
+        read.add((function, decorated))
+        to_read.append((getattr(function, "__wrapped__", None), True))
         for name in function.__code__.co_names:
-            to_read += [inspect.getattr_static(kind, name, None), function.__globals__.get(name)]
+            known = (inspect.getattr_static(kind, name, None), function.__globals__.get(name))
+            to_read += [(each, False) for each in known]
     return False
 
 
 @functools.lru_cache(maxsize=4096)
-def _changes(code: CodeType) -> bool:
-    """Whether this code changes something in place and has autograd look away."""
-    if not UNSEEN & set(code.co_names):
+def _changes(code: CodeType, decorated: bool = False) -> bool:
+    """Whether this code changes something in place and has autograd look away.
+
+    A decorator may be what has it look away.
+    """
+    if not decorated and not UNSEEN & set(code.co_names):
         return False
     return any(
         step.opname == "STORE_SUBSCR"
