@@ -1,4 +1,4 @@
-# make lab      JupyterLab with your workbook        make test     everything CI checks
+# make lab      JupyterLab with your workbook        make test     all but how-tos, site and hub
 # make fresh LESSON=03  a fresh copy of a lesson     make data     the data set, drawn again
 # make lessons  notebooks from lessons/source        make picture  the README's explorer
 # make howtos   notebooks from howto/source           make howto-test  run under strict nbval

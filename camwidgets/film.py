@@ -70,6 +70,11 @@ class MapsEachEpoch:
                 f"pictures must be the {len(images)} images as people look at them, not "
                 f"{len(self._pictures)} of them."
             )
+        heights = sorted({len(picture) for picture in self._pictures})
+        if len(heights) > 1:
+            raise ValueError(
+                f"pictures stand side by side in the film: give them one height, not {heights}."
+            )
         self._target, self._layer, self._keep = target, layer, models
         self.epochs: list[int] = []
         self.maps: list[Tensor] = []

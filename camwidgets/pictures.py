@@ -110,6 +110,7 @@ def gallery(
     """
     if len(images) == 0:
         raise ValueError("images is empty: give at least one picture.")
+    _check_count("titles", titles, len(images))
     columns = columns or min(len(images), 8)
     rows = -(-len(images) // columns)
     figure, axes = _panels(rows, columns, titled=titles is not None)
@@ -182,11 +183,20 @@ def heat_grid(
     maps = [[_map(heat) for heat in row] for row in heats]
     if len(maps) != len(images) or not maps or len({len(row) for row in maps}) != 1:
         raise ValueError("heats must hold, for each picture, the same number of maps.")
+    if not maps[0]:
+        raise ValueError("heats is empty: give at least one map.")
+    _check_count("titles", titles, len(maps[0]))
+    _check_count("rows", rows, len(maps))
+    _check_count("masks", masks, len(maps))
     top = max(float(np.abs(m).max() if signed else m.max()) for row in maps for m in row)
     low = -top if signed else 0.0
     figure, axes = _panels(len(maps), len(maps[0]) + 1, titled=titles is not None)
     for i, row in enumerate(maps):
         image = _picture(images[i])
+        if masks is not None and np.shape(masks[i]) != image.shape[:2]:
+            raise ValueError(
+                f"A mask has shape {np.shape(masks[i])}; its picture needs {image.shape[:2]}."
+            )
         panels = [image] + [
             _blend(image, _share(_resized(m, image.shape[:2]), low, top), alpha, colormap)
             for m in row
@@ -208,6 +218,11 @@ def heat_grid(
     bar = figure.colorbar(table, ax=axes, fraction=0.025, pad=0.02)
     bar.set_label(scale or ("against (−), for (+)" if signed else "value of the map"), fontsize=9)
     return figure_picture(figure, alt)
+
+
+def _check_count(name: str, given: Sequence[Any] | None, count: int) -> None:
+    if given is not None and len(given) != count:
+        raise ValueError(f"{name} must hold {count}, one for each, not {len(given)}.")
 
 
 def _panels(rows: int, columns: int, *, titled: bool) -> tuple[Figure, Array]:

@@ -63,8 +63,7 @@ def explorers(notebook: NotebookNode, path: Path, kept: Path) -> dict[int, str]:
         unfinished.mkdir(parents=True, exist_ok=True)
         work = nbformat.v4.new_notebook(metadata=notebook.metadata)
         first = EXPORTING.format(stem=path.stem, folder=str(unfinished))
-        stem = f"stem = {path.stem!r}\n"
-        work.cells = [nbformat.v4.new_code_cell(stem + first), *map(_bare, notebook.cells)]
+        work.cells = [nbformat.v4.new_code_cell(first), *map(_bare, notebook.cells)]
         place = {"metadata": {"path": str(path.parent)}}
         NotebookClient(work, timeout=900, kernel_name="python3", resources=place).execute()
         found = {

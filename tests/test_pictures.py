@@ -262,3 +262,26 @@ def test_heat_grid_wants_as_many_maps_for_each_picture():
     image = np.zeros((8, 8, 3), np.uint8)
     with pytest.raises(ValueError, match="same number of maps"):
         heat_grid([image, image], [[np.eye(2)], []], alt="no figure")
+
+
+@pytest.mark.parametrize(
+    ("given", "says"),
+    [
+        ({"titles": ["one"]}, "titles must hold 2"),
+        ({"rows": []}, "rows must hold 1"),
+        ({"masks": []}, "masks must hold 1"),
+        ({"masks": [np.ones((5, 5), bool)]}, r"mask has shape \(5, 5\).*\(8, 8\)"),
+    ],
+)
+def test_heat_grid_says_what_does_not_fit(given, says):
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match=says):
+        heat_grid([image], [[np.eye(2), np.eye(4)]], alt="no figure", **given)
+
+
+def test_figures_without_maps_or_with_too_few_titles():
+    image = np.zeros((8, 8, 3), np.uint8)
+    with pytest.raises(ValueError, match="heats is empty"):
+        heat_row(image, [], alt="no figure")
+    with pytest.raises(ValueError, match="titles must hold 3"):
+        gallery([image] * 3, ["x"], alt="no figure")

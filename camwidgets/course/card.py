@@ -58,7 +58,7 @@ class VerdictCard:
         limits: Part = "",
         author: str = "",
     ) -> None:
-        if verdict not in ("holds", "does not hold", "undecided"):
+        if verdict not in _VERDICTS:
             raise ValueError(
                 f"verdict must be 'holds', 'does not hold' or 'undecided', not {verdict!r}."
             )

@@ -13,8 +13,8 @@ def claim(words: str, holds: object, *figures: object) -> None:
     Args:
         words: the claim, as a statement.
         holds: whether it is so; anything that `bool` takes.
-        figures: what was measured, as text or numbers; a float is rounded to two digits behind
-            the point.
+        figures: what was measured, as text or numbers; Python's floats are rounded to two digits
+            behind the point.
     """
     mark = "✓" if holds else "✗ not so here:"
     shown = ", ".join(f"{f:.2f}" if isinstance(f, float) else str(f) for f in figures)

@@ -203,7 +203,7 @@ def load_table(
         raise ValueError(f"There is no file {str(table)!r}: check the name and the folder.")
     text = table.read_text(encoding="utf-8-sig", errors="replace")
     head = text.partition("\n")[0]
-    separator = max(",;\t", key=head.count)
+    separator = next((sign for sign in "\t;" if sign in head), ",")
     rows = list(csv.reader(text.splitlines(), delimiter=separator))
     columns = [name.strip() for name in rows[0]] if rows else []
     places = [_column(columns, name, k, table) for k, name in enumerate((path, value))]

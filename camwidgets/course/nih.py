@@ -18,9 +18,10 @@ here that is a colour against itself, and says nothing.
 from __future__ import annotations
 
 import os
-from functools import cache
+from functools import cache, partial
 
 import numpy as np
+import torch
 from torch import nn
 
 from . import *  # noqa: F403  (everything that is the same for both)
@@ -109,12 +110,8 @@ def _stained(image: np.ndarray) -> np.ndarray:
 def _learn(model: nn.Module, *, shortcut: bool = False) -> training.History:
     crops = load_crops("train", shortcut=shortcut)
     epochs = max(8, round(8 * PER_CLASS["train"] / len(crops)))  # few cells: half as many steps
-    images, labels = to_tensor(crops.images), training.torch.from_numpy(crops.labels)
+    images, labels = to_tensor(crops.images), torch.from_numpy(crops.labels)
     return training.fit(model, images, labels, epochs=epochs)
-
-
-def _learn_shortcut(model: nn.Module) -> training.History:
-    return _learn(model, shortcut=True)
 
 
 def _learn_by_heart(model: nn.Module) -> training.History:
@@ -123,15 +120,15 @@ def _learn_by_heart(model: nn.Module) -> training.History:
 
 def _known(name: str) -> str:
     ours = f"nih-{name}"
-    return ours if ours in training._NETWORKS else name
+    return ours if ours in training.NETWORKS else name
 
 
-training._NETWORKS.update(
+training.NETWORKS.update(
     {
         "nih-gap": (GapCNN, _learn),
         "nih-flatten": (FlattenCNN, _learn),
-        "nih-shortcut": (GapCNN, _learn_shortcut),
+        "nih-shortcut": (GapCNN, partial(_learn, shortcut=True)),
         "nih-memorised": (GapCNN, _learn_by_heart),
-        "nih-coarse": (lambda: GapCNN(coarse=True), _learn_shortcut),
+        "nih-coarse": (lambda: GapCNN(coarse=True), partial(_learn, shortcut=True)),
     }
 )

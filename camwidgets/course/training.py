@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -77,7 +78,7 @@ def fit(
     order = torch.Generator().manual_seed(seed)
     steps = epochs * math.ceil(len(images) / batch_size)
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, steps)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, learning_rate, max(steps, 2))
     history = History()
     try:
         with tqdm(total=steps, unit="batch") as progress:
@@ -169,7 +170,7 @@ def trained(name: str, told_as: str | None = None) -> nn.Module:
         return model
     print(f"Training {called}, once: about half a minute on a laptop; the bar tells what it takes.")
     model = _untrained(name)
-    if _NETWORKS[name][1](model).finished:
+    if NETWORKS[name][1](model).finished:
         _keep(model, name)
     else:
         print("It has learned too little and is not kept: run this cell again to train it.")
@@ -221,10 +222,6 @@ def _learn_crops(model: nn.Module, *, shortcut: bool = False) -> History:
     return fit(model, to_tensor(crops.images), torch.from_numpy(crops.labels))
 
 
-def _learn_shortcut(model: nn.Module) -> History:
-    return _learn_crops(model, shortcut=True)
-
-
 def _learn_by_heart(model: nn.Module) -> History:
     return _by_heart(model, shuffled_crops())
 
@@ -240,7 +237,8 @@ def _learn_count(model: nn.Module) -> History:
     return fit(model, images, counts, loss=F.mse_loss, learning_rate=0.003, batch_size=8)
 
 
-_NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], History]]] = {
+_learn_shortcut = partial(_learn_crops, shortcut=True)
+NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], History]]] = {
     "gap": (GapCNN, _learn_crops),
     "flatten": (FlattenCNN, _learn_crops),
     "count": (CountCNN, _learn_count),
@@ -253,12 +251,12 @@ _NETWORKS: dict[str, tuple[Callable[[], nn.Module], Callable[[nn.Module], Histor
 def _untrained(name: str) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        return _NETWORKS[name][0]()
+        return NETWORKS[name][0]()
 
 
 def _check_name(name: str) -> None:
-    if name not in _NETWORKS:
-        raise ValueError(f"There is no network {name!r}; there are {', '.join(_NETWORKS)}.")
+    if name not in NETWORKS:
+        raise ValueError(f"There is no network {name!r}; there are {', '.join(NETWORKS)}.")
 
 
 def _latest(history: History) -> dict[str, str]:

@@ -348,6 +348,7 @@ def photos(tmp_path) -> Path:
         "file;grams\r\nphotos\\0.png;1,5\r\nphotos\\3.png;-2,0\r\n",
         "\ufefffile\tgrams\nphotos/0.png\t1.5\n\nphotos/3.png\t-2\n",
         'name , n\n"photos/0.png", 1.5\nphotos/3.png,-2e0\n',
+        "file;mass, in g, dry\nphotos/0.png;1,5\nphotos/3.png;-2,0\n",
     ],
 )
 def test_tables_as_people_save_them(photos, text) -> None:

@@ -117,6 +117,14 @@ def test_fit_does_not_change_the_data_and_measuring_does_not_change_the_result()
     assert torch.equal(images, bright_or_dark()[0])
 
 
+def test_a_single_step_is_a_step() -> None:
+    model = tiny()
+    before = weights(model)
+    images, labels = bright_or_dark()
+    fit(model, images, labels, epochs=1, batch_size=len(images))
+    assert max((a - b).abs().max() for a, b in zip(before, weights(model), strict=True)) > 1e-3
+
+
 def test_fit_leaves_the_model_in_eval_mode() -> None:
     model = tiny().train()
     fit(model, *bright_or_dark(), epochs=1)
@@ -275,8 +283,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         model.eval()
         return training.History(finished=True)
 
-    for name, (model, _) in training._NETWORKS.items():
-        monkeypatch.setitem(training._NETWORKS, name, (model, learn))
+    for name, (model, _) in training.NETWORKS.items():
+        monkeypatch.setitem(training.NETWORKS, name, (model, learn))
     return tmp_path / "trained"
 
 
@@ -363,7 +371,7 @@ def test_an_interrupted_training_is_not_kept(
     def stop(*progress: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setitem(training._NETWORKS, "gap", (GapCNN, learn))
+    monkeypatch.setitem(training.NETWORKS, "gap", (GapCNN, learn))
     assert isinstance(trained("gap"), GapCNN)
     assert "run this cell again" in capsys.readouterr().out
     assert not folder.exists()

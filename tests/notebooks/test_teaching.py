@@ -127,6 +127,14 @@ def test_progress_of_solved_lessons_is_whole():
         assert right, path.name
 
 
+def test_nothing_is_tried_in_lessons_that_nobody_has_begun():
+    for path in sorted((ROOT / "lessons").glob("*.ipynb")):
+        right, tried, waiting = progress(path)
+        assert not right, path.name
+        assert not tried, path.name
+        assert waiting, path.name
+
+
 def test_progress_where_no_workbook_is(tmp_path, capsys):
     assert main([str(tmp_path)]) == 1
     assert "no lessons" in capsys.readouterr().out
