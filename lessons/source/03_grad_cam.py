@@ -508,7 +508,8 @@ for rule in ("Grad-CAM", "HiResCAM"):
 #
 # **LayerCAM** (Jiang et al. 2021) keeps each position's slope where it is positive. In the GAP
 # net's last layer all positions of a map have one slope, so there it can only drop the maps with a
-# negative weight. Its strength is earlier, where the maps are finer.
+# negative weight. Earlier, where the maps are finer, the slopes differ, and HiResCAM and LayerCAM
+# both keep them.
 
 # %%
 lying = {rule: [] for rule in ("Grad-CAM", "HiResCAM", "LayerCAM")}
@@ -523,6 +524,9 @@ claim(
 )
 early = lying["LayerCAM"][1], lying["Grad-CAM"][1]
 claim("blocks.1: half as much again, or more", early[0] > 1.5 * early[1], *early)
+both = lying["HiResCAM"][:2], lying["LayerCAM"][:2]
+near = all(hires > layer - 0.1 for hires, layer in zip(*both, strict=True))
+claim("HiResCAM at both: as much as LayerCAM, or within a tenth", near, *both[0])
 
 # %% jupyter={"source_hidden": true}
 figure = Figure((7, 2.8), layout="constrained")
@@ -1069,7 +1073,8 @@ claim("it is right more than twice as often as a guess", right > 0.4, f"{right:.
 # - Any score will do: a logit, a difference, a number. Logits, not softmax; both signs for
 #   numbers.
 # - A blank map is an answer. A map of a wrong class is not an argument.
-# - HiResCAM keeps each position's slope and adds up; LayerCAM makes early layers readable.
+# - HiResCAM and LayerCAM keep each position's slope: early layers become readable. HiResCAM also
+#   adds up.
 
 # %% [markdown]
 # ## Quiz

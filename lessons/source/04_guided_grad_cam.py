@@ -898,9 +898,9 @@ for name, model in (("net", net), ("twin", twin)):
 
 # %% [markdown]
 # Four each: no hook on any module, no change to the model. Hang the question of exercise 4.3 on
-# each of these nodes, and you have guided backpropagation for any network: that is
-# `camwidgets/maps/guided_2015.py`; open it, it fits on two screens. And where there is no ReLU at
-# all, one can say so instead of drawing:
+# each of these nodes, and you have guided backpropagation for any network: that is `relus_follow`
+# in `camwidgets/maps/graph.py`; the question itself stands in `guided_2015.py` beside it, in one
+# line. And where there is no ReLU at all, one can say so instead of drawing:
 
 # %%
 for name, model in (("net", net), ("twin", twin)):

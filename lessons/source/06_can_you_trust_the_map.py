@@ -750,12 +750,13 @@ axis.set_yticks(range(len(likes)), list(likes))
 axis.invert_yaxis()
 axis.grid(axis="x", color="0.9")
 axis.set(xlim=(-1.05, 1.05), xlabel="likeness (Spearman) after a random classifier, five draws")
-axis.set_title("Noise changes most, and knows nothing", fontsize=10)
+axis.set_title("Noise is gone, too, and knows nothing", fontsize=10)
 figure_picture(
     figure,
     "A row of five dots for each of nine maps. Gradient and guided backprop as magnitudes, guided "
     "backprop with sign and the stain lie to the right, near one. The gradient with its sign "
-    "and the noise lie about zero. Grad-CAM and guided Grad-CAM spread widely in between.",
+    "and the noise lie about zero. Grad-CAM, with sign and without, and guided Grad-CAM spread "
+    "widely, some of their dots below zero.",
 )
 
 # %%
@@ -937,7 +938,7 @@ Markdown("\n".join("| " + " | ".join(row) + " |" for row in table))
 figure_picture(
     dots({"box IoU": iou, "deletion (low is good)": deletion}),
     alt="Two panels of dots with 95 % intervals, one row a map. In box IoU and in deletion the "
-    "stain lies among the best of the methods; centre and uniform are worst.",
+    "stain lies among the best of the methods; uniform is worst, centre and edges come next.",
 )
 
 # %%
@@ -1049,7 +1050,7 @@ for label, (first, second, *_) in ranking.items():
 # |---|---|
 # | Where does the evidence for one class lie? | CAM on a GAP net, else Grad-CAM at the last layer |
 # | Must the map add up to the score? | HiResCAM |
-# | Smaller things than one position? | LayerCAM at an earlier layer, or a net with a finer map |
+# | Smaller things than one position? | HiResCAM or LayerCAM earlier, or a net with a finer map |
 # | Why this class and not that? | the map of the difference of two scores |
 # | Which lines are in there? | guided Grad-CAM, knowing that the lines ignore the class |
 # | Does the net *need* it? | change the picture, with a control |

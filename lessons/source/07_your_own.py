@@ -50,7 +50,7 @@ from camwidgets.maps import record
 from camwidgets.pictures import figure_picture, heat_grid
 
 # %%
-network = pretrained("efficientnet-lite0")  # with the internet also "resnet50", "convnext_tiny", …
+network = pretrained("efficientnet-lite0")  # with the internet also "resnet50", "resnet18", …
 net, names = network.model, network.names
 
 # %%
@@ -156,9 +156,10 @@ print(tuple(images.shape), "->", tuple(y.shape))
 # as ever.
 
 # %%
-unscaled = torch.stack([preprocess(photo) * 255 for photo in photos])
+mean, std = (torch.tensor(values)[:, None, None] for values in (network.mean, network.std))
+unscaled = torch.stack([(torch.tensor(photo).permute(2, 0, 1) - mean) / std for photo in photos])
 moved = (scores(net, unscaled).argmax(dim=1) != y.argmax(dim=1)).sum().item()
-claim("fed with pictures 255 times too bright, it changes at least one answer", moved, moved)
+claim("fed with 0 to 255, it changes at least one answer", moved, moved)
 
 # %% [markdown]
 # ### Exercise 7.2 · What does it say? (2 minutes, ★)
@@ -418,7 +419,7 @@ for title, (_, suspect, controls, _) in tried.items():
 
 # %% [markdown]
 # So the hot *window* matters, for both. It is 56 pixels wide. On the coffee it holds coffee. What
-# does the rocket's hold? Sky, and the rocket's top. Which of the two was it?
+# does the rocket's hold? Sky, and a piece of the rocket's upper half. Which of the two was it?
 
 # %% [markdown]
 # ## The rocket and the sky
@@ -549,6 +550,10 @@ sentences = {
     # end solution
 }
 verdict = "undecided"  # or "holds", or "does not hold": yours
+# solution
+verdict = "does not hold"
+# end solution
+print("The claim:", verdict)
 
 # %% jupyter={"source_hidden": true}
 figures = {
