@@ -173,18 +173,19 @@ class Recording:
 
     def _at_once(self, targets: Sequence[Target]) -> list[dict[str, Tensor]]:
         with torch.inference_mode(False), torch.enable_grad():
-            each = torch.stack([self._score(target).sum() for target in targets])
+            every = [self._score(target) for target in targets]
+            sums = torch.stack([score.sum() for score in every])
             found = torch.autograd.grad(
-                each,
+                sums,
                 [call.tensor for call in self._calls],
-                torch.eye(len(targets)).to(each),
+                torch.eye(len(targets)).to(sums),
                 retain_graph=True,
                 is_grads_batched=True,
             )
-        every = [self._read([g[k] for g in found]) for k in range(len(targets))]
-        for target, gradients in zip(targets, every, strict=True):
-            warn_if_saturated(self._score(target), gradients.values())
-        return every
+        gradients = [self._read([g[k] for g in found]) for k in range(len(targets))]
+        for score, of_layers in zip(every, gradients, strict=True):
+            warn_if_saturated(score, of_layers.values())
+        return gradients
 
     def image_gradient(
         self, target: Target = None, rule: graph.Rule | None = None, *, last: bool = False
