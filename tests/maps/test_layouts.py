@@ -82,6 +82,10 @@ def tokens(x: Tensor) -> Tensor:
     return x.flatten(2).mT
 
 
+def behind_a_token(x: Tensor) -> Tensor:
+    return torch.cat([torch.ones(len(x), 1, x.shape[2]), x], 1)
+
+
 def registered(x: Tensor) -> Tensor:
     """Tokens with four others behind them."""
     return torch.cat([tokens(x), torch.ones(len(x), 4, x.shape[1])], 1)
@@ -114,7 +118,7 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda y: y[:, 1:].mT.reshape(2, 8, 6, 8),
     ),
     "two class tokens, one after the other": (
-        lambda x: torch.cat([torch.ones(len(x), 1, 8), torch.cat([torch.ones(len(x), 1, 8), tokens(x)], 1)], 1),
+        lambda x: behind_a_token(behind_a_token(tokens(x))),
         lambda y: y[:, 2:].mT.reshape(-1, 8, 6, 8),
     ),
     "registers brought to the front": (
@@ -164,6 +168,7 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda x: F.fold(F.unfold(x, 2, stride=2), (6, 8), 2, stride=2),
         lambda y: y,
     ),
+    "two positions": (lambda x: F.adaptive_avg_pool2d(x, (1, 2)), lambda y: y),
     "mirrored": (lambda x: x.flip(3), lambda y: y.flip(3)),
     "turned": (lambda x: x.rot90(1, (2, 3)), lambda y: y.rot90(-1, (2, 3))),
     "turned the other way": (lambda x: x.rot90(1, (3, 2)), lambda y: y.rot90(1, (2, 3))),
