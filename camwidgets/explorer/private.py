@@ -76,7 +76,10 @@ class _Comparison:
         if isinstance(one, np.ndarray):
             return np.array_equal(one, other)
         if isinstance(one, FunctionType):
-            return one.__code__ is other.__code__
+            return one.__code__ is other.__code__ and self.hold_the_same(
+                (*one.__defaults__, *one.__kwdefaults__.values()),
+                (*other.__defaults__, *other.__kwdefaults__.values()),
+            )
         if isinstance(one, (set, frozenset)):
             return len(one) == len(other)
         return self.hold_the_same(_inside(one), _inside(other))

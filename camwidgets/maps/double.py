@@ -401,7 +401,7 @@ def _endless(kind: Any) -> Any:
     """The class, or a subclass whose `__del__` closes nothing that the model has open."""
     if not hasattr(kind, "__del__"):
         return kind
-    plain = {"__module__": kind.__module__, "__slots__": (), "__del__": lambda self: None}
+    plain = {"__module__": kind.__module__, "__del__": lambda self: None}
     return type(kind)(kind.__name__, (kind,), plain)
 
 

@@ -544,6 +544,8 @@ def test_what_is_kept_is_bounded_and_what_went_comes_again(monkeypatch) -> None:
         atlas.part(f"maps/0/{i}/1/Grad-CAM")
         atlas.part(f"picture/{i}")
         assert atlas._bytes == sum(part.size for part in atlas._parts.values()) <= 12_000
+    atlas._keep(atlas.part("picture/7"))
+    assert atlas._bytes == sum(part.size for part in atlas._parts.values())
     assert len(atlas._recordings) <= 2
     assert atlas.have("maps/0/0/1/Grad-CAM") is None
     for one, other in zip(first, atlas.part("maps/0/0/1/Grad-CAM").raw(), strict=True):

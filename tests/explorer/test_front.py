@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import io
 import json
 import os
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 import camwidgets as cw
 from camwidgets.explorer import display, export
@@ -216,3 +218,24 @@ def test_the_front_end_is_linted_and_formatted():
 
 if __name__ == "__main__":
     EXPECTED.write_text(json.dumps(browser_numbers(), indent=1, ensure_ascii=False) + "\n")
+
+
+def test_the_box_of_parts_of_one_size_is_that_of_the_first() -> None:
+    values = np.zeros((3, 5))
+    values[0, 3] = values[2, 1] = 1
+    assert display.box(values, 0.5) == (3, 0, 4, 1)
+
+
+def test_the_outline_of_one_pixel_has_four_sides() -> None:
+    sides = {((0, 0), (1, 0)), ((0, 1), (1, 1)), ((0, 0), (0, 1)), ((1, 0), (1, 1))}
+    assert set(export._edges(np.array([[True]]))) == sides
+
+
+def test_the_colour_bar_stands_beside_the_picture_with_its_highest_colour_on_top() -> None:
+    colours = display.table("inferno")
+    png = export._png(np.zeros((4, 4, 3), np.uint8), None, None, colours, 1.0, False, "a map")
+    page = np.asarray(Image.open(io.BytesIO(png)))
+    strip = page[:, export.SIDE + 24]
+    assert strip[9].tolist() == list(export.PAPER)
+    assert strip[10].tolist() == colours[-1].tolist()
+    assert strip[10 + export.SIDE - 1].tolist() == colours[0].tolist()

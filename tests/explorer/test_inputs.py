@@ -691,3 +691,13 @@ def test_a_float_tensor_without_preprocess_is_what_the_model_takes(whole: bool) 
     for k in range(2):
         assert torch.equal(inputs.item(k).tensor, images[k])
         assert inputs.item(k).picture.max() == 255
+
+
+def test_a_tensor_beyond_white_is_shown_from_its_minimum_to_its_maximum() -> None:
+    def glowing(picture: Image.Image) -> torch.Tensor:
+        x = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+        return x + 4 * x * (1 - x)  # 0 and 1 stay, 3/5 becomes 1.56
+
+    gray = np.array(8 * [[0, 153, 255, 0, 0, 0]], np.uint8)
+    shown = prepare(np.stack(3 * [gray], 2), glowing).item(0).picture[0, :, 0]
+    assert shown.tolist() == [0, 255, 163, 0, 0, 0]

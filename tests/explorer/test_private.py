@@ -130,6 +130,27 @@ def test_what_stands_in_lists_tensors_arrays_and_objects_is_compared_too(change)
         assert new == pytest.approx([7 * score for score in old], rel=1e-4)
 
 
+def times(layer: nn.Module, by: float, more: float):
+    return lambda x, by=by, *, more=more: by * more * layer(x)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda m: lambda x: -m[0](x),
+        lambda m: times(m[0], 2.0, 1.0),
+        lambda m: times(m[0], 1.0, 2.0),
+    ],
+)
+def test_another_function_around_a_layer_is_a_change(other) -> None:
+    model = gap_net()
+    model.around = times(model[0], 1.0, 1.0)
+    before = private(model)
+    assert private(model) is before
+    model.around = other(model)
+    assert private(model) is not before
+
+
 def test_a_copy_lives_as_long_as_what_shows_it() -> None:
     model = gap_net()
     atlases = [Atlas({"net": model}, prepare(PICTURES)) for _ in range(3)]

@@ -3,13 +3,14 @@
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
+import { around, blurred, Painting } from "../../camwidgets/explorer/front/brush.js";
 import { code } from "../../camwidgets/explorer/front/code.js";
-import { exists, settled } from "../../camwidgets/explorer/front/core.js";
+import { Core, exists, settled } from "../../camwidgets/explorer/front/core.js";
 import { Heats, upsample } from "../../camwidgets/explorer/front/heat.js";
-import { number } from "../../camwidgets/explorer/front/numbers.js";
+import { number, percent } from "../../camwidgets/explorer/front/numbers.js";
 import { box, decode, outline, paint } from "../../camwidgets/explorer/front/paint.js";
 import { Store, unpack } from "../../camwidgets/explorer/front/parts.js";
-import { caption } from "../../camwidgets/explorer/front/words.js";
+import { caption, rectangleWords } from "../../camwidgets/explorer/front/words.js";
 
 const expected = JSON.parse(readFileSync(new URL("expected.json", import.meta.url), "utf8"));
 
@@ -180,4 +181,111 @@ test("another model keeps what it has and settles the rest", () => {
   const choice = { model_name: "B", layer: "b", method: "CAM", target: 2 };
   assert.deepEqual(settled(offer, choice), { method: "Grad-CAM", target: 0 });
   assert.deepEqual(settled(offer, { ...choice, layer: "a" }).layer, "z");
+});
+
+/** A widget's model that knows only what it is told. */
+function told(state, parts) {
+  const values = { uid: "1", sent: parts.length, extras: [], other: {}, ...state };
+  parts.forEach((part, k) => {
+    values[`part_${k}`] = part;
+  });
+  const actions = new Map();
+  return {
+    get: (key) => values[key],
+    on: (event, action) => actions.set(event, action),
+    set: (key, value) => {
+      if (values[key] === value) return;
+      values[key] = value;
+      actions.get(`change:${key}`)?.();
+    },
+  };
+}
+
+function scoresPart(i, classes, scores) {
+  const header = { key: `scores/0/${i}`, classes, scores, shares: scores };
+  const text = new TextEncoder().encode(JSON.stringify(header));
+  const padded = new Uint8Array(4 + Math.ceil(text.length / 4) * 4).fill(32);
+  padded.set(text, 4);
+  new DataView(padded.buffer).setUint32(0, padded.length - 4, true);
+  return padded;
+}
+
+test("of many classes another picture begins with its own top one", () => {
+  const many = { ...offer, few: { A: false, B: true }, classes: { A: 30, B: 2 } };
+  const parts = [scoresPart(0, [4, 5], [2, 1]), scoresPart(1, [7, 8], [1, 2])];
+  const state = { offer: many, model_name: "A", image_index: 0, target: 4, extras: [9, 30] };
+  const model = told(state, parts);
+  const core = new Core(model);
+  assert.deepEqual(core.classes("A", 0), [4, 5, 9]);
+  model.set("image_index", 1);
+  assert.equal(model.get("target"), 8);
+});
+
+test("maps are kept up to a number, and none beyond those that they were made of", () => {
+  const heats = new Heats(filled());
+  const { which } = expected.pictures[0];
+  heats.kept = 2;
+  const fields = ["a", "b", "a"].map((layer) => heats.field({ ...which, layer }));
+  assert.equal(fields[0], fields[2]);
+  heats.field({ ...which, layer: "a", signed: !which.signed });
+  assert.equal(heats.fields.size, 2);
+  assert.equal(heats.field({ ...which, layer: "a" }), fields[0]);
+  heats.store.replaced();
+  assert.equal(heats.fields.size + heats.peaks.size, 0);
+});
+
+test("a small share keeps a decimal", () => {
+  const shares = [0, 0.0994, 0.0996, 1];
+  assert.deepEqual(shares.map(percent), ["0.0 %", "9.9 %", "10 %", "100 %"]);
+});
+
+test("a rectangle of a picture that is not square", () => {
+  const field = { values: new Float32Array(200).fill(1), size: [10, 20] };
+  const words = (...edges) => rectangleWords(field, edges);
+  assert.equal(words(0, 0, 10, 5), "rectangle 10 × 5: 25 % of the heat on 25 % of the picture");
+  assert.match(words(0, 0, 3, 1), /on 2 % of/);
+  assert.match(words(0, 0, 1, 1), /on less than 1 % of/);
+});
+
+test("a signed map that is nowhere negative speaks against nothing", () => {
+  const values = new Float32Array([0, 1, 0, 0]);
+  const field = { values, size: [2, 2], top: 1, bottom: 0, peak: 1, signed: true };
+  const rest = { model: "", method: "CAM", layer: "", score: 1, scoreName: "logit", name: "ring" };
+  const line = "CAM · ring · logit 1 · hottest 1 at (1, 0)";
+  assert.equal(caption({ ...rest, field, mask: null, bar: 0 }), line);
+});
+
+test("blurring is the mean of the square, cut at the border", () => {
+  const gray = (...values) => Uint8ClampedArray.from(values.flatMap((v) => [v, v, v]));
+  assert.deepEqual(blurred(gray(0, 30, 60, 90), [1, 4], 1), gray(15, 30, 60, 75));
+  assert.deepEqual(
+    blurred(gray(0, 30, 60, 90, 120, 150), [3, 2], 1),
+    gray(45, 45, 75, 75, 105, 105),
+  );
+});
+
+test("the colour around a disc is that of what nobody painted", () => {
+  const rgb = new Uint8ClampedArray(3 * 49).fill(10);
+  const painted = new Uint8Array(49);
+  for (let k = 0; k < 21; k++) {
+    rgb.fill(200, 3 * k, 3 * k + 3);
+    painted[k] = 1;
+  }
+  assert.deepEqual(around(rgb, painted, [7, 7], [3, 3], 1), [10, 10, 10]);
+});
+
+test("what was painted can be taken back", () => {
+  const rgb = new Uint8ClampedArray(27).fill(7);
+  const painting = new Painting(rgb, [3, 3]);
+  painting.begin();
+  painting.dab([1, 1], 1, "gray");
+  assert.deepEqual([...painting.painted], [0, 1, 0, 1, 1, 1, 0, 1, 0]);
+  painting.begin();
+  painting.dab([1, 1], 0, "back");
+  assert.deepEqual([painting.painted[4], painting.rgb[12]], [0, 7]);
+  assert.ok(painting.undo());
+  assert.deepEqual([painting.painted[4], painting.rgb[12]], [1, 128]);
+  assert.ok(painting.undo());
+  assert.deepEqual([painting.touched, [...painting.rgb]], [false, [...rgb]]);
+  assert.ok(!painting.undo());
 });

@@ -54,6 +54,15 @@ def keyword_default(model: Holds) -> Callable:
     return lambda x, layers=(model.conv, model.norm): layers[1](layers[0](x))
 
 
+def keyword_only_default(model: Holds) -> Callable:
+    return lambda x, *, layers=(model.conv, model.norm): layers[1](layers[0](x))
+
+
+def default_of_a_dict(model: Holds) -> Callable:
+    layers = collections.defaultdict(lambda: model.conv)
+    return lambda x: model.norm(layers["first"](x))
+
+
 class Runner:
     def __init__(self, *layers: nn.Module) -> None:
         self.layers = layers
@@ -156,6 +165,8 @@ WAYS = {
     "a closure": closure,
     "a closure over a list": closure_of_a_list,
     "a default argument": keyword_default,
+    "a default argument by name alone": keyword_only_default,
+    "what a dict makes itself": default_of_a_dict,
     "an object": lambda model: Runner(model.conv, model.norm),
     "a partial": lambda m: functools.partial(compose, first=m.conv, second=m.norm),
     "bound methods": lambda m: functools.partial(compose, first=m.conv.forward, second=m.norm),
@@ -257,7 +268,7 @@ class ByMeans(nn.Module):
 
     @classmethod
     def a_class_method(cls, x: Tensor) -> Tensor:
-        return BACKBONE(x)
+        return BACKBONE(x) if issubclass(cls, ByMeans) else x
 
     @torch.enable_grad()
     def a_decorated_method(self, x: Tensor) -> Tensor:
@@ -334,6 +345,40 @@ def test_what_a_model_notes_down_stays_in_the_stand_in() -> None:
         guided_backprop(model, IMAGES)
     assert (model.seen, model.counts) == (seen, counts)
     assert torch.equal(model.sums, sums)
+
+
+def test_a_list_that_forgets_does_so_in_the_stand_in() -> None:
+    class Recent(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.inner, self.last = gap_net(), collections.deque(maxlen=1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            self.last.append(self.inner(x))
+            return sum(self.last)
+
+    model = seeded(Recent)
+    model(IMAGES)
+    assert_close(stand_in(model)(IMAGES), model.inner(IMAGES))
+
+
+def test_an_object_seen_before_its_package_is_known() -> None:
+    class Outer(nn.Module):
+        def __init__(self, runner: Any) -> None:
+            super().__init__()
+            self.runner = runner
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.runner.layers[0](x)
+
+    conv = seeded(lambda: nn.Conv2d(3, 4, 3))
+    runner = Runner(Runner(conv))
+    model = nn.Sequential(Outer(runner))
+    model.register_forward_hook(lambda *args, known=runner: None)
+    seen = []
+    conv.register_forward_hook(lambda module, *_: seen.append(module))
+    stand_in(model)(IMAGES)
+    assert seen[0] is not conv
 
 
 class Settings:
@@ -442,6 +487,17 @@ def test_weights_that_a_model_changes_itself(forward: Callable) -> None:
     assert_close(of_model, grad_cam(limited, IMAGES, "6", 1))
 
 
+def test_weights_that_a_hook_behind_the_layer_changes() -> None:
+    def clamp_behind(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        with torch.no_grad():
+            module.weight.copy_(module.weight.relu())
+
+    model = seeded(gap_net)
+    model[0].register_forward_hook(clamp_behind)
+    with untouched(model, IMAGES):
+        stand_in(model)(IMAGES)
+
+
 class Counts(nn.Sequential):
     """Counts its calls in a constant."""
 
@@ -479,6 +535,12 @@ def test_a_module_of_the_class_is_not_touched() -> None:
         of_model = grad_cam(model, IMAGES, "head.6", 1)
     whole = nn.Sequential(*Shares.features, *model.head)
     assert_close(of_model, grad_cam(whole, IMAGES, "6", 1))
+
+
+def test_an_attribute_of_its_own_goes_before_that_of_the_class() -> None:
+    model = Shares().eval()
+    model.features = lambda x: x.repeat(1, 2, 1, 1)
+    assert_close(stand_in(model)(IMAGES), model(IMAGES))
 
 
 def test_objects_that_count_and_draw_are_the_stand_in_s_own() -> None:
@@ -550,7 +612,9 @@ def test_what_is_shared_stays_shared() -> None:
     model = gap_net()
     model.again, model.twin = model[4], nn.Conv2d(6, 8, 3, padding=1)
     model.twin.weight = model[4].weight
+    model.dice = model[4].dice = np.random.default_rng(0)
     double = stand_in(model)
+    assert double.dice is double[4].dice is not model.dice
     assert double.again is double[4]
     assert double.twin.weight is double[4].weight
     assert double[4].weight.data_ptr() == model[4].weight.data_ptr()

@@ -78,6 +78,19 @@ def heads(x: Tensor) -> Tensor:
     return q @ q.mT
 
 
+def tokens(x: Tensor) -> Tensor:
+    return x.flatten(2).mT
+
+
+def behind_a_token(x: Tensor) -> Tensor:
+    return torch.cat([torch.ones(len(x), 1, x.shape[2]), x], 1)
+
+
+def registered(x: Tensor) -> Tensor:
+    """Tokens with four others behind them."""
+    return torch.cat([tokens(x), torch.ones(len(x), 4, x.shape[1])], 1)
+
+
 WEIGHTS = torch.linspace(-1, 1, 40).view(5, 8)
 KERNEL = torch.linspace(-1, 1, 5 * 8 * 9).sin().view(5, 8, 3, 3)
 READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
@@ -103,6 +116,14 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
     "one of two tokens taken off": (
         lambda x: torch.cat([torch.ones(2, 2, 8), x.flatten(2).mT], 1)[:, 1:],
         lambda y: y[:, 1:].mT.reshape(2, 8, 6, 8),
+    ),
+    "two class tokens, one after the other": (
+        lambda x: behind_a_token(behind_a_token(tokens(x))),
+        lambda y: y[:, 2:].mT.reshape(-1, 8, 6, 8),
+    ),
+    "registers brought to the front": (
+        lambda x: torch.cat([registered(x)[:, 48:], registered(x)[:, :48]], 1),
+        lambda y: y[:, 4:].mT.reshape(-1, 8, 6, 8),
     ),
     "windows and back": (lambda x: unwindowed(windows(x).relu()), lambda y: y),
     "channel shuffle": (
@@ -147,6 +168,7 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda x: F.fold(F.unfold(x, 2, stride=2), (6, 8), 2, stride=2),
         lambda y: y,
     ),
+    "two positions": (lambda x: F.adaptive_avg_pool2d(x, (1, 2)), lambda y: y),
     "mirrored": (lambda x: x.flip(3), lambda y: y.flip(3)),
     "turned": (lambda x: x.rot90(1, (2, 3)), lambda y: y.rot90(-1, (2, 3))),
     "turned the other way": (lambda x: x.rot90(1, (3, 2)), lambda y: y.rot90(1, (2, 3))),
@@ -188,6 +210,14 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda y: y,
     ),
     "padded and cut back": (lambda x: F.pad(x, (0, 9))[..., :8], lambda y: y),
+    "columns joined in front and cut off": (
+        lambda x: torch.cat([torch.ones(len(x), 8, 6, 4), x], 3)[..., 4:],
+        lambda y: y,
+    ),
+    "padded at both ends, mirrored in between": (
+        lambda x: F.pad(F.pad(x, (4, 0)).flip(3), (4, 0)),
+        lambda y: y.flip(3),
+    ),
     "one column cut off": (lambda x: x[..., 1:], lambda y: y),
     "split from a token": (
         lambda x: torch.cat([torch.ones(len(x), 1, 8), x.flatten(2).mT], 1).split([1, 48], 1)[1],
@@ -212,6 +242,7 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "spectrum": lambda x: torch.fft.rfft2(x).abs(),
     "sorted": lambda x: x.flatten(2).sort(2).values,
     "without the first column": lambda x: x.flatten(2)[:, :, 1:],
+    "tokens without the last row": lambda x: registered(x)[:, :40],
     "beside itself mirrored": lambda x: torch.cat([x, x.flip(2)], 2),
     "with channels of itself mirrored": lambda x: torch.cat([x, x.flip(2)], 1),
     "the upper left quarter": lambda x: x[..., :3, :4],

@@ -123,6 +123,17 @@ def test_float16_gradients_that_overflow_when_scaled() -> None:
     assert (half - single).abs().max() < 0.02 * single.abs().max()
 
 
+def test_float16_gradients_too_small_for_it() -> None:
+    model, images = gap_net(), pictures(1, 3, 8, 8)
+
+    def faint(output: torch.Tensor) -> torch.Tensor:
+        return output[:, 1] * 1e-3 * 1e-3
+
+    half = maps.features_and_gradient(gap_net().half(), images.half(), "6", faint)[1]
+    single = maps.features_and_gradient(model, images, "6", faint)[1]
+    assert (half - single).abs().max() < 0.02 * single.abs().max()
+
+
 class Autocast(nn.Module):
     def __init__(self) -> None:
         super().__init__()
