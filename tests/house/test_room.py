@@ -52,7 +52,7 @@ def test_memory_and_time_are_measured_and_nothing_gets_out(tmp_path: Path) -> No
     path = notebook(
         tmp_path,
         "import numpy as np, os, socket, torch\nfilled = np.ones(50_000_000)  # 400 MB",
-        "sum(range(20_000_000))",
+        "sum(range(100_000_000))",
         "assert len(os.sched_getaffinity(0)) == torch.get_num_threads() == 1\n"
         "assert os.getcwd() == " + repr(str(tmp_path)),
     )
