@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from itertools import count
+from types import FrameType
 
 import numpy as np
 import pytest
@@ -247,13 +248,14 @@ def test_many_made_and_closed_leave_nothing() -> None:
 def interrupted(action: Callable[[], object], moment: int) -> bool:
     """Ctrl-C at a moment of an action, counted in calls and returns of its functions.
 
-    False if it ended before.
+    False if it ended before. Where Python starts a thread is left out: cut there, its own locks
+    are no longer right. (In a generator that is let go, Python swallows an interrupt.)
     """
     left = moment
 
     def trace(frame, event, _):
         nonlocal left
-        if event in ("call", "return"):
+        if event in ("call", "return") and not _within(threading.Thread.start, frame):
             left -= 1
             if left == 0:
                 raise KeyboardInterrupt
@@ -263,16 +265,24 @@ def interrupted(action: Callable[[], object], moment: int) -> bool:
     try:
         action()
     except KeyboardInterrupt:
-        return True
+        pass
     finally:
         sys.settrace(None)
+    return left <= 0
+
+
+def _within(function: Callable, frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code is function.__code__:
+            return True
+        frame = frame.f_back
     return False
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_ctrl_c_at_any_moment_leaves_nothing_locked() -> None:
     atlas = atlas_of()
-    for moment in range(1, 200):  # a start that waits for its thread may have moments without end
+    for moment in range(1, 300):
         told = Told(atlas)
         was_cut = interrupted(lambda told=told: told.filler.look_at(0, 0, 0, "CAM"), moment)
         told.filler.look_at(0, 0, 0, "CAM")
@@ -281,7 +291,7 @@ def test_ctrl_c_at_any_moment_leaves_nothing_locked() -> None:
         told.filler.close()
         if not was_cut:
             break
-    assert moment > 10
+    assert moment > 30
     end_of_thread()
 
 
