@@ -46,6 +46,17 @@ def _operation(name: str) -> str:
     return re.sub(r"Backward\d*$", "", name.rpartition("::")[2])
 
 
+def dims_of(node: Any) -> list[int]:
+    """The axes that an operation was asked for, those from the end as negative numbers."""
+    dims = getattr(node, "_saved_dims", getattr(node, "_saved_dim", ()))
+    return [signed(dim) for dim in ((dims,) if isinstance(dims, int) else dims or ())]
+
+
+def signed(number: int) -> int:
+    """A number as it was given; autograd shows a negative one as if it had no sign."""
+    return number - 2**64 if number >= 2**63 else number
+
+
 def reached(root: Any, beyond: Callable[[Any], bool] = lambda node: True) -> set[Any]:
     """The nodes that lead to `root`, itself among them; past a node only if `beyond` says so."""
     seen, stack = {root}, [root]
@@ -184,7 +195,7 @@ def _other_activation(node: Any) -> str:
     if name in ACTIVATIONS:
         return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.removesuffix("Kernel")).lower()
     before = [edge[0] for edge in node.next_functions]
-    if name in CHOOSING and _is_put_together(before[0], _dims(node)):
+    if name in CHOOSING and _is_put_together(before[0], dims_of(node)):
         return "choice among stacked numbers"
     if name == "Index" and _counts_numbers(node):
         return "choice of some numbers"
@@ -198,20 +209,12 @@ def _other_activation(node: Any) -> str:
     return ""
 
 
-def _dims(node: Any) -> set[int]:
-    """The axes that an operation was asked for, counted from the end as PyTorch does."""
-    dims = getattr(node, "_saved_dim", ())
-    return {
-        dim - 2**64 if dim >= 2**63 else dim for dim in ((dims,) if type(dims) is int else dims)
-    }
-
-
-def _is_put_together(node: Any, dims: set[int]) -> bool:
+def _is_put_together(node: Any, dims: list[int]) -> bool:
     """Whether this stacks or joins tensors along one of these axes."""
     if node is None or name_of(node) not in ("Stack", "Cat"):
         return False
     axes = len(node._input_metadata[0].shape)
-    return bool({dim % axes for dim in dims} & {dim % axes for dim in _dims(node)})
+    return bool({dim % axes for dim in dims} & {dim % axes for dim in dims_of(node)})
 
 
 def _counts_numbers(node: Any) -> bool:

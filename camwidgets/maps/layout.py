@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .graph import name_of
+from .graph import dims_of, name_of, signed
 
 
 @dataclass(frozen=True)
@@ -150,7 +150,7 @@ def _followed(
     """What becomes of the layout `given` in any operation but a convolution."""
     if name in ELEMENTWISE and _sizes(given) == shape:
         return given
-    dims = _dims(node)
+    dims = dims_of(node)
     if name in MOVES or "_roi_" in node.name():
         in_channels = dims and all(_is_channels(given[dim]) for dim in dims)
         return _resized(given, shape) if in_channels else None
@@ -184,7 +184,7 @@ def _followed(
         return tuple(given[dim] for dim in node._saved_dims)
     if name == "Transpose":
         axes = list(given)
-        a, b = _dim(node._saved_dim0), _dim(node._saved_dim1)
+        a, b = signed(node._saved_dim0), signed(node._saved_dim1)
         axes[a], axes[b] = axes[b], axes[a]
         return tuple(axes)
     if name == "T":
@@ -209,7 +209,7 @@ def _followed(
         start = sum(before[:output]) if name == "SplitWithSizes" else output * before[0]
         return _sliced(given, dims[0], start, shape)
     if name == "ConstantPadNd":
-        return _padded(given, [_dim(side) for side in node._saved_pad], shape)
+        return _padded(given, [signed(side) for side in node._saved_pad], shape)
     if name in ("Select", "Unbind") or (dims and len(shape) == len(given) - len(dims)):
         gone = {dim % len(given) for dim in dims}
         return tuple(axis for i, axis in enumerate(given) if i not in gone)
@@ -233,16 +233,6 @@ ELEMENTWISE = {
 """the most frequent operations that keep every number's place"""
 PUT = {"CopySlices", "SliceScatter", "SelectScatter", "IndexPut", "IndexAdd", "IndexCopy"}
 """what writes into a tensor"""
-
-
-def _dim(dim: int) -> int:
-    return dim - 2**64 if dim >= 2**63 else dim
-
-
-def _dims(node: Any) -> list[int]:
-    """The axes that an operation was asked for."""
-    dims = getattr(node, "_saved_dims", getattr(node, "_saved_dim", ()))
-    return [_dim(dim) for dim in ((dims,) if isinstance(dims, int) else dims or ())]
 
 
 def _inputs_first(
@@ -467,9 +457,9 @@ def _sliced(given: Layout, dim: int, start: int, shape: Shape) -> Layout | None:
     (atom, *others) = given[dim] or (Atom("k", 1),)
     if others or atom.label != "t":
         less = _size(given[dim]) - shape[dim]
-        axis = _shifted(given[dim], shape[dim], less / 2 - _dim(start))
+        axis = _shifted(given[dim], shape[dim], less / 2 - signed(start))
         return _resized((*given[:dim], axis, *given[dim + 1 :]), shape)
-    before, size = atom.before - _dim(start), _size(atom.grid)
+    before, size = atom.before - signed(start), _size(atom.grid)
     if before >= shape[dim] or before + size <= 0:  # class tokens alone
         return (*given[:dim], (Atom("k", shape[dim]),), *given[dim + 1 :])
     if before < 0 or before + size > shape[dim]:

@@ -1,5 +1,5 @@
 import { Painting } from "./brush.js";
-import { button, make, Segments, Slider, say } from "./dom.js";
+import { button, make, newId, Segments, Slider, say } from "./dom.js";
 import { Heats, keysOf } from "./heat.js";
 import { Store, unpack } from "./parts.js";
 
@@ -13,7 +13,7 @@ export class Asking {
   size = 5;
   number = 0;
   /** tells its answers from those of other views and pages */
-  id = `${Math.random()}`;
+  id = newId("view");
 
   constructor(core, view) {
     this.core = core;
