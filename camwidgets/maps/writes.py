@@ -22,11 +22,14 @@ def written(module: nn.Module) -> list[nn.Parameter]:
     else the constants that it holds itself.
     """
     kind: Any = type(module)
-    hooks = [*module._forward_pre_hooks.values(), *module._forward_hooks.values()]
+    hooks = (*module._forward_pre_hooks.values(), *module._forward_hooks.values())
+    is_torch_s = kind.__module__.startswith("torch.")
+    if is_torch_s and not hooks:
+        return []
     codes = [hook.__code__ for hook in hooks if type(hook) is FunctionType]
     if _writes(kind, kind.forward) or any(map(_changes, codes)):
         return list(module.parameters())
-    if kind.__module__.startswith("torch."):
+    if is_torch_s:
         return []
     return [p for p in module._parameters.values() if p is not None and not p.requires_grad]
 
