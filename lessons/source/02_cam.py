@@ -294,8 +294,13 @@ heat_grid(
 )
 
 # %%
-ours, theirs = (float(heat.max()) for heat in pair)
-claim("the healthy cell's peak is not a third of the ring's", theirs < ours / 3, theirs, ours)
+ring_peak, healthy_peak = pair.amax(dim=(1, 2)).tolist()
+claim(
+    "the healthy cell's peak is not a third of the ring's",
+    healthy_peak < ring_peak / 3,
+    healthy_peak,
+    ring_peak,
+)
 
 # %% jupyter={"source_hidden": true}
 heat_grid(

@@ -535,6 +535,7 @@ explorer
 # notebook). What stays open is printed as open, which is more honest than a filled line.
 
 # %% tags=["exercise"]
+# "claim", "map", "baseline", "intervention" and "limits", each with a sentence of yours
 sentences = {
     # solution
     "claim": "efficientnet-lite0 calls this photograph 'missile' because of the sky beside the "
@@ -551,6 +552,7 @@ sentences = {
 }
 verdict = "undecided"  # or "holds", or "does not hold": yours
 # solution
+# ours, after the paint:
 verdict = "does not hold"
 # end solution
 print("The claim:", verdict)
