@@ -26,7 +26,7 @@ from types import (
     ModuleType,
     SimpleNamespace,
 )
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -41,8 +41,11 @@ EMPTY = {dict, OrderedDict, list, tuple, set, deque}
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
 BASES = (OrderedDict, dict, list, set, deque)
 PLAIN = {str, int, float, bool, type(None), type}
-WEAK = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
+LOOKUPS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
+WEAK = (*LOOKUPS, *PROXIES, weakref.ref)
+TABLES = frozenset(vars(nn.Module()))
+"""what PyTorch gives each module for itself: its tables of parameters, hooks, ..."""
 CACHED = type(functools.cache(len))
 STATES = (np.ndarray, np.random.Generator, random.Random, torch.Generator, array, bytearray)
 """what a forward pass may change and what refers to nothing"""
@@ -84,20 +87,21 @@ def doubles(model: nn.Module, *, own: bool = False) -> list[Any]:
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {instead(model)}.")
     double = _Double(model, own)
-    with torch.inference_mode(False), torch.no_grad():
+    with torch.inference_mode(False):
         double.module(model)
     return list(double.made.values())
 
 
 def unwrapped(module: Any) -> nn.Module:
     """The module inside `DataParallel`, `DistributedDataParallel` and `torch.compile`."""
-    while True:
-        if isinstance(module, WRAPPERS):
-            module = module.module
-        elif "_orig_mod" in vars(module).get("_modules", ()):
-            module = module._orig_mod
-        else:
-            return module
+    while _wraps(module.__class__):
+        module = module.module if isinstance(module, WRAPPERS) else module._orig_mod
+    return module
+
+
+@functools.lru_cache(maxsize=1024)
+def _wraps(kind: Any) -> bool:
+    return issubclass(kind, WRAPPERS) or kind.__module__.startswith("torch._dynamo.")
 
 
 class _Double:
@@ -119,26 +123,25 @@ class _Double:
         if id(inner) in self.made:
             return self.made[id(inner)]
         of: Any = type(inner)
-        _refuse(of)
-        endless, package, methods, shared = _known(of, of.forward)
-        if package not in self.packages:
-            self.packages.add(package)
+        known = _known(of, getattr(of, "forward", None))
+        if known.package not in self.packages:
+            self.packages.add(known.package)
             self.cold.clear()
-        self.written.update(map(id, written(inner)))
-        new = self.made[id(inner)] = object.__new__(endless)
+        if not known.is_torch_s or inner._forward_hooks or inner._forward_pre_hooks:
+            self.written.update(map(id, written(inner)))
+        new = self.made[id(inner)] = object.__new__(known.double)
         attributes = new.__dict__
-        for key, value in list(vars(inner).items()):
-            kind = type(value)
-            if kind in PLAIN:
-                attributes[key] = value
-            elif kind in EMPTY and not value:  # most of a module's attributes: its hook tables
-                attributes[key] = kind()
-            else:
-                attributes[key] = self.thing(value)
+        attributes.update(vars(inner), training=False, _compiled_call_impl=None)
+        for key, value in attributes.items():
+            if type(value) not in PLAIN:  # most of the rest are tables of hooks without any
+                empty = not value if key in TABLES else False
+                attributes[key] = type(value)() if empty else self.thing(value)
+        if known.is_torch_s:
+            return new
         self.fill_slots(inner, new)
-        for name in shared:
+        for name in known.shared:
             attributes.setdefault(name, self.thing(getattr(of, name)))
-        for name, method, plain, bind in methods:
+        for name, method, plain, bind in known.methods:
             if self.leads(plain):
                 plain = self.thing(plain)
             now = getattr(of, name)
@@ -147,7 +150,6 @@ class _Double:
                 attributes[name] = (
                     MethodType(plain, of if bind is classmethod else new) if bind else plain
                 )
-        attributes.update(training=False, _compiled_call_impl=None)
         return new
 
     def thing(self, value: Any) -> Any:
@@ -155,30 +157,80 @@ class _Double:
         kind: Any = type(value)
         if kind in PLAIN:
             return value
-        if kind in EMPTY and not value:
-            return kind()
-        if id(value) in self.made:
-            return self.made[id(value)]
+        return self.made[id(value)] if id(value) in self.made else _way(kind)(self, value)
+
+    def tensor(self, tensor: Tensor) -> Tensor:
+        if is_lazy(tensor):
+            raise ValueError(
+                "The model has lazy layers: call it once on an image to give them shapes."
+            )
+        constant = tensor.detach()
+        is_parameter = type(tensor) is nn.Parameter or isinstance(tensor, nn.Parameter)
+        copied = self.own or id(tensor) in self.written
+        if copied or not is_parameter or tensor.is_inference():
+            constant = constant.clone()
+        if copied and is_parameter:  # so that it is known from those that are shared
+            constant = nn.Parameter(constant, requires_grad=False)
+        self.made[id(tensor)] = constant
+        return constant
+
+    def state(self, value: Any) -> Any:
+        return self.made.setdefault(id(value), copy.deepcopy(value))
+
+    def plain_dict(self, value: dict) -> dict:
+        new = self.made[id(value)] = type(value)()
+        for key, part in list(value.items()):
+            new[key if type(key) is str else self.thing(key)] = self.thing(part)
+        return new
+
+    def fixed(self, value: Any) -> Any:
+        """The double of a tuple or a frozen set: itself if nothing in it has one."""
+        if PLAIN.issuperset(map(type, value)):
+            return value
+        parts = list(map(self.thing, value))
+        if all(map(operator.is_, parts, value)):
+            return value
+        return (tuple if isinstance(value, tuple) else frozenset).__new__(type(value), parts)
+
+    def view(self, value: MappingProxyType) -> MappingProxyType:
+        return type(value)({self.thing(key): self.thing(part) for key, part in value.items()})
+
+    def container(self, value: Any) -> Any:
+        kind: Any = type(value)
+        base: Any = next(b for b in BASES if isinstance(value, b))
+        new = self.made[id(value)] = kind.__new__(kind)
+        if base is deque:
+            deque.__init__(new, (), value.maxlen)
+        elif isinstance(value, defaultdict):
+            new.default_factory = self.thing(value.default_factory)
+        if base in (OrderedDict, dict):
+            for key, part in list(base.items(value)):
+                base.__setitem__(new, self.thing(key), self.thing(part))
+        else:
+            (set.update if base is set else base.extend)(new, map(self.thing, list(value)))
+        return new if kind is base else self.fill(value, new)
+
+    def weak(self, value: Any) -> Any:
+        """The double of a weak reference, proxy or collection; of a dead one, itself."""
+        kind: Any = type(value)
         if kind in PROXIES:
             held = _behind(value)
             return value if held is None else weakref.proxy(self.thing(held))
-        if isinstance(value, nn.Module):
-            return self.module(value)
-        if isinstance(value, Tensor):
-            return self.tensor(value)
-        if isinstance(value, CONTAINERS):
-            return self.container(value)
-        if isinstance(value, STATES):
-            return self.made.setdefault(id(value), copy.deepcopy(value))
-        if kind is FunctionType and hasattr(value, "_torchdynamo_orig_callable"):
-            return self.thing(value._torchdynamo_orig_callable)
-        if isinstance(value, WEAK):
-            new = self.made[id(value)] = kind()
-            new.update(self.thing(_alive(value)))
-            return new
         if kind is weakref.ref:
             held = value()
             return value if held is None else weakref.ref(self.thing(held))
+        new = self.made[id(value)] = kind()
+        if kind is weakref.WeakSet:
+            new.update(map(self.thing, list(value)))
+        else:
+            new.update([(self.thing(key), self.thing(part)) for key, part in value.items()])
+        return new
+
+    def other(self, value: Any) -> Any:
+        """The double of a function or an object, if it leads to a module or is the model's."""
+        kind: Any = type(value)
+        if kind is FunctionType and hasattr(value, "_torchdynamo_orig_callable"):
+            return self.thing(value._torchdynamo_orig_callable)
         if not self.leads(value) and (callable(value) or not self.belongs(value)):
             return value
         if kind is FunctionType:
@@ -193,44 +245,6 @@ class _Double:
         if kind is CACHED:
             return functools.lru_cache(**value.cache_parameters())(self.thing(value.__wrapped__))
         return self.instance(value)
-
-    def tensor(self, tensor: Tensor) -> Tensor:
-        if is_lazy(tensor):
-            raise ValueError(
-                "The model has lazy layers: call it once on an image to give them shapes."
-            )
-        constant = tensor.detach()
-        is_parameter = isinstance(tensor, nn.Parameter)
-        copied = self.own or id(tensor) in self.written
-        if copied or not is_parameter or tensor.is_inference():
-            constant = constant.clone()
-        if copied and is_parameter:  # so that it is known from those that are shared
-            constant = nn.Parameter(constant, requires_grad=False)
-        self.made[id(tensor)] = constant
-        return constant
-
-    def container(self, value: Any) -> Any:
-        kind: Any = type(value)
-        if kind is MappingProxyType:
-            return kind({self.thing(key): self.thing(part) for key, part in value.items()})
-        if isinstance(value, (tuple, frozenset)):
-            parts = list(map(self.thing, value))
-            if all(map(operator.is_, parts, value)):
-                return value
-            return (tuple if isinstance(value, tuple) else frozenset).__new__(kind, parts)
-        base: Any = kind if kind in EMPTY else next(b for b in BASES if isinstance(value, b))
-        new = self.made[id(value)] = kind.__new__(kind)
-        if base is deque:
-            deque.__init__(new, (), value.maxlen)
-        elif isinstance(value, defaultdict):
-            new.default_factory = self.thing(value.default_factory)
-        if base in (OrderedDict, dict):
-            for key, part in list(base.items(value)):
-                key = key if type(key) is str else self.thing(key)
-                base.__setitem__(new, key, self.thing(part))
-        else:
-            (set.update if base is set else base.extend)(new, map(self.thing, list(value)))
-        return new if kind is base else self.fill(value, new)
 
     def function(self, function: FunctionType) -> Callable:
         known = function.__globals__
@@ -318,7 +332,7 @@ class _Double:
         kind: Any = type(value)
         if isinstance(value, CONTAINERS):
             return _items(value)
-        if isinstance(value, WEAK):
+        if isinstance(value, LOOKUPS):
             return _items(_alive(value))
         if kind is MethodType:
             return (value.__self__, value.__func__)
@@ -380,15 +394,41 @@ def _refers(value: Any) -> bool:
     return isinstance(value, nn.Module)
 
 
-@functools.lru_cache(maxsize=1024)
-def _known(kind: Any, forward: Any) -> tuple[Any, str, list[tuple[str, Any, Any, Any]], list[str]]:
-    """What doubling needs to know of a class of modules.
+@functools.lru_cache(maxsize=4096)
+def _way(kind: type) -> Callable[[_Double, Any], Any]:
+    """How things of a kind are doubled."""
+    ways: list[tuple[Any, Callable[[_Double, Any], Any]]] = [
+        (nn.Module, _Double.module),
+        (Tensor, _Double.tensor),
+        (MappingProxyType, _Double.view),
+        ((tuple, frozenset), _Double.fixed),
+        (BASES, _Double.plain_dict if kind in (dict, OrderedDict) else _Double.container),
+        (STATES, _Double.state),
+        (WEAK, _Double.weak),
+    ]
+    return next((way for bases, way in ways if issubclass(kind, bases)), _Double.other)
 
-    Its double's class, its package, its methods, and the modules that all of its objects share.
-    (`forward` is its forward: a class may be given another one.)
-    """
-    shared = [name for base in _own(kind) for name, part in vars(base).items() if _refers(part)]
-    return _endless(kind), kind.__module__.partition(".")[0], _methods(kind), shared
+
+class _Kind(NamedTuple):
+    """What doubling needs to know of a class of modules."""
+
+    double: Any
+    """its double's class"""
+    package: str
+    is_torch_s: bool
+    methods: list[tuple[str, Any, Any, Any]]
+    shared: list[str]
+    """the modules that all of its objects share"""
+
+
+@functools.lru_cache(maxsize=1024)
+def _known(kind: Any, forward: Any) -> _Kind:
+    """What is known of a class and its `forward`: a class may be given another one."""
+    _refuse(kind)
+    own = _own(kind)
+    shared = [name for base in own for name, part in vars(base).items() if _refers(part)]
+    package = kind.__module__.partition(".")[0]
+    return _Kind(_endless(kind), package, not own, _methods(kind), shared)
 
 
 def _own(kind: Any) -> list[type]:

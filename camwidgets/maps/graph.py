@@ -6,7 +6,7 @@ import functools
 import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import is_dataclass
 from typing import Any
 
@@ -34,6 +34,16 @@ CHOOSING = {
 """what takes some of the numbers along an axis"""
 ONLY_SHOWN = ("Upsample", "View", "UnsafeView", "Clone", "Slice", "Alias", "Permute", "Transpose")
 LEARNED = ("Convolution", "Addmm", "Mm", "Bmm")
+
+
+def autograd_on() -> AbstractContextManager[Any]:
+    """While active, autograd follows what is computed, whatever the caller has switched off."""
+    if torch.is_grad_enabled() and not torch.is_inference_mode_enabled():
+        return nullcontext()
+    switched = ExitStack()
+    switched.enter_context(torch.inference_mode(False))
+    switched.enter_context(torch.enable_grad())
+    return switched
 
 
 def name_of(node: Any) -> str:

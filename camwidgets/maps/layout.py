@@ -11,9 +11,10 @@ so does all that follows.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import lru_cache
 from math import prod
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -21,8 +22,7 @@ from torch import Tensor
 from .graph import dims_of, name_of, signed
 
 
-@dataclass(frozen=True)
-class Atom:
+class Atom(NamedTuple):
     """A factor of an axis. A part of a split atom knows what it was split from."""
 
     label: str
@@ -82,16 +82,10 @@ class Layouts:
     """the number of images"""
     known: dict[tuple[Any, int], Layout | None] = field(default_factory=dict)
 
-    def start(self, leaf: Tensor) -> None:
-        """A tensor (N, K, h, w) at which the graph begins."""
-        with torch.enable_grad():
-            view: Any = leaf.view_as(leaf).grad_fn
-        self.known[view.next_functions[0][0], 0] = self._fresh(leaf.shape)
-
     def reading(self, edge: tuple[Any, int]) -> Reading | None:
         """How what this edge leads to is read as maps larger than 1×1; None if it holds none."""
-        for node, output in _inputs_first(edge, self.known):
-            self.known[node, output] = self._of(node, output)
+        for here in _inputs_first(edge, self.known):
+            self.known[here] = self._of(*here)
         layout = self.known[edge]
         return None if layout is None else _reading(layout, alone=self.count == 1)
 
@@ -100,25 +94,20 @@ class Layouts:
         layout = self.known.get(edge) or ()
         return layout is LOST or any(_is_off(atom) for axis in layout for atom in axis)
 
-    def _fresh(self, shape: Shape) -> Layout | None:
-        if len(shape) != 4:
-            return None
-        images = Atom("n" if shape[0] == self.count else "k", shape[0])
-        _, k, h, w = shape
-        return ((images,), (Atom("k", k),), (Atom("h", h),), (Atom("w", w),))
-
     def _of(self, node: Any, output: int) -> Layout | None:
         """The layout of what a node gave, from those of what it was given."""
+        name = name_of(node)
+        inputs = [self.known.get(edge) for edge in node.next_functions]
+        if name in OF_ONE:
+            return inputs[0]
         made = node._input_metadata[output]
         if made.is_nested_tensor:
             return None
         shape = tuple(made.shape)
-        inputs = [self.known.get(edge) for edge in node.next_functions]
-        name = name_of(node)
         if name.endswith("Convolution"):
-            return self._convolved(inputs[0], shape)
+            return _convolved(inputs[0], shape, self.count)
         if name == "AccumulateGrad":  # the graph begins again, where the model detached it
-            return self._fresh(shape)
+            return _fresh(shape, self.count)
         if name == "AsStrided":  # behind a change in place of a part, which may be in channels
             return None
         if name in PUT and inputs[0] is None:
@@ -129,26 +118,38 @@ class Layouts:
         followed = _followed(node, output, name, given, inputs, shape)
         return LOST if followed is None and any(map(_is_spatial, given)) else followed
 
-    def _convolved(self, given: Layout | None, shape: Shape) -> Layout | None:
-        """New channels at the same positions; what holds none becomes a map of its own."""
-        if given is LOST:
-            return LOST
-        if given is None or len(given) != len(shape) or not any(map(_is_spatial, given)):
-            return self._fresh(shape)
-        positions = _resized(given[2:], shape[2:])
-        if positions is None:
-            return LOST
-        images = given[0]
-        if shape[0] == self.count and not _is_spatial(images):
-            images = (Atom("n", self.count),)
-        return (images, (Atom("k", shape[1]),), *positions)
+
+@lru_cache(maxsize=1024)
+def _fresh(shape: Shape, count: int) -> Layout | None:
+    """The layout of a tensor (N, K, h, w) at which the graph begins."""
+    if len(shape) != 4:
+        return None
+    images = Atom("n" if shape[0] == count else "k", shape[0])
+    _, k, h, w = shape
+    return ((images,), (Atom("k", k),), (Atom("h", h),), (Atom("w", w),))
+
+
+@lru_cache(maxsize=1024)
+def _convolved(given: Layout | None, shape: Shape, count: int) -> Layout | None:
+    """New channels at the same positions; what holds none becomes a map of its own."""
+    if given is LOST:
+        return LOST
+    if given is None or len(given) != len(shape) or not any(map(_is_spatial, given)):
+        return _fresh(shape, count)
+    positions = _resized(given[2:], shape[2:])
+    if positions is None:
+        return LOST
+    images = given[0]
+    if shape[0] == count and not _is_spatial(images):
+        images = (Atom("n", count),)
+    return (images, (Atom("k", shape[1]),), *positions)
 
 
 def _followed(
     node: Any, output: int, name: str, given: Layout, inputs: list[Layout | None], shape: Shape
 ) -> Layout | None:
     """What becomes of the layout `given` in any operation but a convolution."""
-    if name in ELEMENTWISE and _sizes(given) == shape:
+    if name in OF_TWO and _sizes(given) == shape:
         return given
     dims = dims_of(node)
     if name in MOVES or "_roi_" in node.name():
@@ -226,11 +227,12 @@ MOVES = {
     *("GridSampler2D", "FftC2C", "FftC2R", "FftR2C"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
-ELEMENTWISE = {
-    *("Relu", "Hardtanh", "Hardswish", "Silu", "Gelu", "Add", "Sub", "Mul", "Div", "Clone"),
-    *("NativeBatchNorm", "CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm"),
+OF_ONE = {
+    *("Relu", "Hardtanh", "Hardswish", "Silu", "Gelu", "Clone", "NativeBatchNorm"),
+    *("CudnnBatchNorm", "NativeLayerNorm", "NativeGroupNorm"),
 }
-"""the most frequent operations that keep every number's place"""
+"""the most frequent operations on one tensor that keep every number's place"""
+OF_TWO = {"Add", "Sub", "Mul", "Div"}
 PUT = {"CopySlices", "SliceScatter", "SelectScatter", "IndexPut", "IndexAdd", "IndexCopy"}
 """what writes into a tensor"""
 
@@ -305,7 +307,7 @@ def _shifted(axis: Axis, size: int, by: float) -> Axis:
         return axis
     (atom,) = axis
     extra = atom.extra + size - atom.size
-    return (replace(atom, size=size, off=atom.off + by, extra=extra),)
+    return (atom._replace(size=size, off=atom.off + by, extra=extra),)
 
 
 def _flipped(given: Layout, dims: list[int]) -> Layout | None:
@@ -322,7 +324,7 @@ def _mirrored(axis: Axis) -> Axis | None:
         return axis
     if not _is_whole(axis):
         return None
-    return (replace(axis[0], mirrored=not axis[0].mirrored, off=-axis[0].off),)
+    return (axis[0]._replace(mirrored=not axis[0].mirrored, off=-axis[0].off),)
 
 
 def _patches(given: Layout, node: Any, shape: Shape) -> Layout | None:
@@ -404,6 +406,7 @@ def _most_spatial(inputs: list[Layout | None], shape: Shape) -> Layout | None:
     return LOST if LOST in layouts and not says(best)[0] else best
 
 
+@lru_cache(maxsize=1024)
 def _resized(given: Layout, shape: Shape) -> Layout | None:
     """The same axes with other sizes: pooling, enlarging, padding, cutting, elementwise."""
     axes = []
@@ -517,7 +520,7 @@ def _merged(axis: Axis) -> Axis:
         atoms.append(atom)
         while len(atoms) > 1 and atoms[-1].part == 1 and (whole := atoms[-1].whole):
             first, second = atoms[-2:]
-            if first.whole is not whole or first.size * second.size != whole.size:
+            if first.whole != whole or first.size * second.size != whole.size:
                 break
             atoms[-2:] = [whole]
     if len(atoms) > 1 and _is_whole(tuple(atoms[:1])) and _is_channels(tuple(atoms[1:])):
@@ -530,6 +533,7 @@ def _is_off(atom: Atom) -> bool:
     return abs(atom.off) > max(0.5, atom.size / 8) or 2 * atom.size <= atom.size - atom.extra
 
 
+@lru_cache(maxsize=1024)
 def _reading(layout: Layout, *, alone: bool) -> Reading | None:
     """How to read a layout; of one image `alone`, a view does not tell which 1 it is."""
     where: dict[str, int] = {}

@@ -82,10 +82,10 @@ class Call:
     @property
     def tensor(self) -> Any:
         """The output itself, or the first of a tuple if the rest of that holds no tensors."""
-        several = type(self.output) in (tuple, list) and self.output
-        if several and not any(isinstance(part, Tensor) for part in self.output[1:]):
-            return self.output[0]
-        return self.output
+        output = self.output
+        if type(output) not in (tuple, list) or not output:
+            return output
+        return output if any(isinstance(part, Tensor) for part in output[1:]) else output[0]
 
     @property
     def node(self) -> Any:
@@ -128,6 +128,8 @@ class Recording:
     head: tuple[Tensor, Tensor, Tensor] | None
     """the last linear layer to run: its weight, input and output"""
     _calls: list[Call] = field(repr=False)
+    _scores: dict[int | None, Tensor] = field(repr=False)
+    """those worked out already, by class"""
 
     @property
     def layers(self) -> list[str]:
@@ -146,7 +148,7 @@ class Recording:
             ValueError: the score does not depend on one of the layers, or the weights were
                 changed since the forward pass.
         """
-        with torch.inference_mode(False), torch.enable_grad():
+        with graph.autograd_on():
             score = self._score(target)
             found = self._backward(score, [call.tensor for call in self._calls], keep=not last)
         unused = [c.name for c, g in zip(self._calls, found, strict=True) if g is None]
@@ -172,7 +174,7 @@ class Recording:
         return [self.gradients(target) for target in targets]
 
     def _at_once(self, targets: Sequence[Target]) -> list[dict[str, Tensor]]:
-        with torch.inference_mode(False), torch.enable_grad():
+        with graph.autograd_on():
             every = [self._score(target) for target in targets]
             sums = torch.stack([score.sum() for score in every])
             found = torch.autograd.grad(
@@ -196,7 +198,7 @@ class Recording:
             ValueError: the recording was made without `pixels=True`, or the model met no ReLU.
             TypeError, ValueError: as `gradients`.
         """
-        with torch.inference_mode(False), torch.enable_grad():
+        with graph.autograd_on():
             score = self._score(target)
             with graph.relus_follow(rule, score.grad_fn):
                 (found,) = self._backward(score, [self.images], keep=not last)
@@ -206,7 +208,9 @@ class Recording:
         return found
 
     def _score(self, target: Target) -> Tensor:
-        return differentiable(scores(self.output, target, len(self.images)))
+        known = self._scores.get(target) if target is None or type(target) is int else None
+        score = scores(self.output, target, len(self.images)) if known is None else known
+        return differentiable(score)
 
     def _backward(self, score: Tensor, tensors: list[Tensor], *, keep: bool) -> list[Any]:
         """∂score/∂tensors, None for those it does not depend on; float16 scaled on the way."""
@@ -492,9 +496,9 @@ class _Pass(ABC):
         self.head: tuple[Tensor, Tensor, Tensor] | None = None
         self.saved = _Saved(keep)
         self.layouts = Layouts(len(images))
-        with torch.inference_mode(False):
+        self.scores: dict[int | None, Tensor] = {}
+        with graph.autograd_on():
             self.images = images.detach().clone().requires_grad_()
-            self.layouts.start(self.images)
 
     def go(self, watched: Iterable[str]) -> None:
         """Run; `visit` sees each call of the layers to watch."""
@@ -513,12 +517,11 @@ class _Pass(ABC):
                 hooks.append(layer.register_forward_hook(self._keep_head))
         modules = (self.model, *self.layers.values())
         held = [w for m in modules for w in m._parameters.values() if w is not None]
-        weights = [w for w in held if not isinstance(w, nn.Parameter)]  # those of the model's
+        weights = [w for w in held if type(w) is not nn.Parameter]  # those of the model's
         versions = [weight._version for weight in weights]
         try:
             with (
-                torch.inference_mode(False),
-                torch.enable_grad(),
+                graph.autograd_on(),
                 saved_tensors_hooks(self.saved.pack, self.saved.unpack),
             ):
                 self.output = _called(self.model, self.images.clone())
@@ -539,9 +542,9 @@ class _Pass(ABC):
         """A first look: floats with an axis for the images and two or three more."""
         return (
             isinstance(tensor, Tensor)
-            and tensor.is_floating_point()
             and tensor.ndim in (3, 4)
-            and len(self.images) in tensor.shape
+            and tensor.is_floating_point()
+            and self.layouts.count in tensor.shape
         )
 
     def reading(self, tensor: Any) -> Reading | None:
@@ -549,10 +552,9 @@ class _Pass(ABC):
         if not self.could_be_maps(tensor):
             return None
         if not torch.is_grad_enabled() and tensor.grad_fn is None and tensor.ndim == 4:
-            with torch.inference_mode(False), torch.enable_grad():
+            with graph.autograd_on():
                 # below a no_grad of the model's own there is no graph
                 tensor = tensor.new_empty(tensor.shape).requires_grad_()
-                self.layouts.start(tensor)
                 tensor = tensor.view_as(tensor)
         edge = (tensor.grad_fn, tensor.output_nr)
         return self.layouts.reading(edge) if tensor.requires_grad else None
@@ -560,7 +562,7 @@ class _Pass(ABC):
     def recording(self, calls: list[Call]) -> Recording:
         """What was kept of these calls."""
         features = {c.name: full(c.reading(c.tensor.detach())) for c in calls if c.reading}
-        return Recording(self.output, self.images, features, self.head, calls)
+        return Recording(self.output, self.images, features, self.head, calls, self.scores)
 
     def _keep_head(self, module: nn.Linear, args: tuple, output: Any) -> None:
         if args and isinstance(output, Tensor):
@@ -698,8 +700,11 @@ class _LastMaps(_Pass):
         Of tokens, the last few such maps, the very last one first; a grid ends the search. None
         is there if the list is empty.
         """
-        with torch.inference_mode(False), torch.enable_grad():
-            root = differentiable(scores(self.output, target, len(self.images))).grad_fn
+        with graph.autograd_on():
+            score = scores(self.output, target, len(self.images))
+        root = differentiable(score).grad_fn
+        if target is None or type(target) is int:
+            self.scores[target] = score
         own = graph.shown_in(self.output, root)
         gates = graph.on_every_path(root)
         moved = ""

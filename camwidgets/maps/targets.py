@@ -122,7 +122,7 @@ def classes(output: Any, target: Target = None) -> Tensor:
             f"{count} images."
         )
     index = index.long()
-    if ((index < 0) | (index >= k)).any():
+    if not all(0 <= c < k for c in index.flatten().tolist()):
         raise ValueError(f"target {target} is not among the model's classes 0 to {k - 1}.")
     return index.expand(count)
 
@@ -141,8 +141,9 @@ def _one_score(output: Any) -> str:
 
 def check_finite(score: Tensor) -> None:
     """Raise the ValueError that names the images whose scores, (N,) or (N, K), are not finite."""
-    bad = ~torch.isfinite(score.detach()).reshape(len(score), -1).all(dim=1)
-    if bad.any():
+    finite = score.detach().isfinite()
+    if not finite.all():
+        bad = ~finite.reshape(len(score), -1).all(dim=1)
         raise ValueError(
             f"The model's output is NaN or infinite for image {bad.nonzero()[:, 0].tolist()}: "
             "look for NaN in its weights; a training that diverged leaves them."

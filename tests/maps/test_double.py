@@ -608,6 +608,24 @@ def test_models_that_deepcopy_may_refuse(kind: str) -> None:
     assert not torch.allclose(stand_in(model)(IMAGES), expected)
 
 
+@pytest.mark.parametrize("kind", [list, dict, set, collections.deque, collections.OrderedDict])
+def test_what_is_shared_and_still_empty_stays_shared(kind: Callable[[], Any]) -> None:
+    model = gap_net()
+    model.notes = model[4].notes = kind()
+    double = stand_in(model)
+    assert double.notes is double[4].notes is not model.notes
+    assert type(double.notes) is kind
+
+
+def test_every_weak_collection_has_its_own_members() -> None:
+    model = gap_net()
+    model.sets = [weakref.WeakSet([module]) for module in model[:5]]
+    model.tables = [weakref.WeakKeyDictionary({module: None}) for module in model[:5]]
+    double = stand_in(model)
+    assert [set(each) for each in double.sets] == [{module} for module in double[:5]]
+    assert [set(each) for each in double.tables] == [{module} for module in double[:5]]
+
+
 def test_what_is_shared_stays_shared() -> None:
     model = gap_net()
     model.again, model.twin = model[4], nn.Conv2d(6, 8, 3, padding=1)
