@@ -14,6 +14,7 @@ Guided Grad-CAM is the product of two of them, which whoever shows it works out.
 from __future__ import annotations
 
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -83,10 +84,16 @@ class Part:
         return sum(array.nbytes for array in self.arrays) + 1000
 
 
-def packed(values: Tensor) -> tuple[np.ndarray, float]:
-    """Numbers as int16 and the value of one step: the largest magnitude / 32767."""
+def packed(values: Tensor, what: str = "The map") -> tuple[np.ndarray, float]:
+    """Numbers as int16 and the value of one step: the largest magnitude / 32767.
+
+    Raises:
+        ValueError: some are not finite; the message begins with `what` they are.
+    """
     values = values.detach().double().cpu()
     unit = float(values.abs().max()) / STEPS
+    if not math.isfinite(unit):
+        raise ValueError(f"{what} holds NaN or infinite values: look for NaN in the weights.")
     steps = (values / unit).round() if unit > 0 else torch.zeros_like(values)
     return steps.numpy().astype("<i2"), unit
 
@@ -390,7 +397,7 @@ class Atlas:
         score = self._score(sitter, recording, c)
         if method is not None:
             return _packed_maps(key, sitter.maps(recording, c, method), score)
-        steps, unit = packed(_finite(sitter.guided(recording, c), "Guided backpropagation"))
+        steps, unit = packed(sitter.guided(recording, c), "Guided backpropagation")
         return Part(key, {"key": key, "shape": list(steps.shape), "unit": unit, **score}, (steps,))
 
     def _score(self, sitter: Sitter, recording: Recording, c: int) -> dict[str, Any]:
@@ -498,16 +505,10 @@ def _own_methods(methods: Any) -> dict[str, Method]:
 def _packed_maps(key: str, found: Mapping[str | None, Tensor], more: Mapping[str, Any]) -> Part:
     listed, arrays = [], []
     for layer, heat in found.items():
-        steps, unit = packed(_finite(heat, "The map" if layer is None else f"The map of {layer}"))
+        steps, unit = packed(heat, "The map" if layer is None else f"The map of {layer}")
         listed.append({"layer": layer, "shape": list(steps.shape), "unit": unit})
         arrays.append(steps)
     return Part(key, {"key": key, "maps": listed, **more}, tuple(arrays))
-
-
-def _finite(values: Tensor, what: str) -> Tensor:
-    if not torch.isfinite(values).all():
-        raise ValueError(f"{what} holds NaN or infinite values: look for NaN in the weights.")
-    return values
 
 
 def _heat(heat: Any) -> Tensor:

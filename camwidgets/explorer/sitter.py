@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from .. import maps
-from ..maps.graph import relus_follow
-from ..maps.guided_2015 import guided_rule
+from ..maps.graph import relus_before
 from ..maps.recording import Call
 from ..maps.targets import differentiable
 from .endings import ACTIVATED, Meaning, Watch, is_activated, meaning, plain, rows
@@ -190,11 +189,8 @@ class Sitter:
     def _has_relus(self, recording: maps.Recording) -> bool:
         """Whether there are ReLUs for the guided methods; a note says if not."""
         try:
-            with (
-                warnings.catch_warnings(record=True) as told,
-                relus_follow(guided_rule, recording.output.grad_fn),
-            ):
-                pass
+            with warnings.catch_warnings(record=True) as told:
+                relus_before(recording.output.grad_fn)
         except ValueError as error:
             self._no_guided = f"The guided methods are left out. {error}"
             self.note += self._no_guided

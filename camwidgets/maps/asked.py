@@ -17,7 +17,7 @@ from .double import instead, unwrapped
 
 FEW = 12
 """up to so many names are listed; of more, the nearest"""
-PASSED_THROUGH = ("camwidgets.", "contextlib", "torch.", "traitlets.")
+PASSED_THROUGH = ("camwidgets.", "contextlib", "functools", "torch.", "traitlets.")
 """modules whose lines are no place for a warning"""
 WRAP = (
     "The maps call the model with the images alone. Wrap it:\n"

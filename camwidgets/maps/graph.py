@@ -128,16 +128,11 @@ def _tensors(output: Any) -> Iterator[Tensor]:
 
 
 @contextmanager
-def relus_follow(rule: Rule | None, root: Any) -> Iterator[None]:
-    """While active, gradients pass the ReLUs that lead to `root` by `rule`.
-
-    Raises:
-        ValueError: there is no ReLU; the message names the activations found.
-    """
+def relus_follow(rule: Rule, relus: Iterable[Any]) -> Iterator[None]:
+    """While active, gradients pass these nodes by `rule`."""
     hooks: list[Any] = []
     try:
-        if rule is not None:
-            hooks = [node.register_hook(_hook(rule)) for node in _relus(reached(root))]
+        hooks += (node.register_hook(_hook(rule)) for node in relus)
         yield
     finally:
         for hook in hooks:
@@ -151,10 +146,14 @@ def _hook(rule: Rule) -> Callable:
     return change
 
 
-def _relus(nodes: Iterable[Any]) -> list[Any]:
-    """The ReLUs among these nodes; activations that are none are told."""
+def relus_before(root: Any) -> list[Any]:
+    """The ReLUs that lead to `root`; activations that are none are told in a warning.
+
+    Raises:
+        ValueError: there is no ReLU; the message names the activations found.
+    """
     relus, others = [], Counter[str]()
-    for node in nodes:
+    for node in reached(root):
         if is_relu(node):
             relus.append(node)
         elif name := _other_activation(node):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -200,17 +201,26 @@ class Recording:
         """
         with graph.autograd_on():
             score = self._score(target)
-            with graph.relus_follow(rule, score.grad_fn):
+            relus: list[Any] = []
+            if rule:
+                relus = self._relus if _is_class(target) else graph.relus_before(score.grad_fn)
+            with graph.relus_follow(rule, relus) if rule else nullcontext():
                 (found,) = self._backward(score, [self.images], keep=not last)
         if found is None:
             raise ValueError("The score does not depend on the images.")
         warn_if_saturated(score, [found])
         return found
 
+    @cached_property
+    def _relus(self) -> list[Any]:
+        return graph.relus_before(self.output.grad_fn)
+
     def _score(self, target: Target) -> Tensor:
-        known = self._scores.get(target) if target is None or type(target) is int else None
-        score = scores(self.output, target, len(self.images)) if known is None else known
-        return differentiable(score)
+        if not _is_class(target):
+            return differentiable(scores(self.output, target, len(self.images)))
+        if target not in self._scores:
+            self._scores[target] = scores(self.output, target, len(self.images))
+        return differentiable(self._scores[target])
 
     def _backward(self, score: Tensor, tensors: list[Tensor], *, keep: bool) -> list[Any]:
         """∂score/∂tensors, None for those it does not depend on; float16 scaled on the way."""
@@ -234,6 +244,11 @@ class Recording:
     def _read(self, found: Sequence[Tensor]) -> dict[str, Tensor]:
         pairs = zip(self._calls, found, strict=True)
         return {call.name: full(call.reading(g)) for call, g in pairs if call.reading}
+
+
+def _is_class(target: Target) -> TypeGuard[int | None]:
+    """Whether this asks for one class, of which the score is worked out only once."""
+    return target is None or type(target) is int
 
 
 def record(
@@ -703,7 +718,7 @@ class _LastMaps(_Pass):
         with graph.autograd_on():
             score = scores(self.output, target, len(self.images))
         root = differentiable(score).grad_fn
-        if target is None or type(target) is int:
+        if _is_class(target):
             self.scores[target] = score
         own = graph.shown_in(self.output, root)
         gates = graph.on_every_path(root)
