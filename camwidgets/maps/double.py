@@ -131,7 +131,7 @@ class _Double:
             self.written.update(map(id, written(inner)))
         new = self.made[id(inner)] = object.__new__(known.double)
         attributes = new.__dict__
-        attributes.update(vars(inner), training=False, _compiled_call_impl=None)
+        attributes.update(vars(inner), training=False)
         for key, value in attributes.items():
             if type(value) not in PLAIN:  # most of the rest are tables of hooks without any
                 empty = not value if key in TABLES else False

@@ -139,10 +139,7 @@ def _convolved(given: Layout | None, shape: Shape, count: int) -> Layout | None:
     positions = _resized(given[2:], shape[2:])
     if positions is None:
         return LOST
-    images = given[0]
-    if shape[0] == count and not _is_spatial(images):
-        images = (Atom("n", count),)
-    return (images, (Atom("k", shape[1]),), *positions)
+    return (given[0], (Atom("k", shape[1]),), *positions)
 
 
 def _followed(

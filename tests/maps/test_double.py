@@ -714,6 +714,14 @@ def test_a_compiled_function_inside_the_model() -> None:
     )
 
 
+def test_a_module_compiled_in_place() -> None:
+    model, plain = gap_net(), gap_net()
+    model.compile(backend="aot_eager")
+    with untouched(model, IMAGES):
+        assert_close(grad_cam(model, IMAGES, "6", 1), grad_cam(plain, IMAGES, "6", 1))
+        assert_close(guided_backprop(model, IMAGES, 1), guided_backprop(plain, IMAGES, 1))
+
+
 class CompiledMethods(nn.Module):
     """Its class is written with `torch.compile`, as the model's speed is to have it everywhere."""
 

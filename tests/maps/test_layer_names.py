@@ -217,6 +217,23 @@ class InPlace(nn.Module):
         return self.linear(y.mean((2, 3)))
 
 
+@pytest.mark.parametrize("channels", [2, 40])  # less and more than the images hold
+def test_the_default_layer_s_map_is_its_own_whatever_follows(channels: int) -> None:
+    class Shifted(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.linear = nn.Conv2d(3, channels, 3), nn.Linear(channels, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.linear(self.conv(x).sub_(0.1).relu_().mean((2, 3)))
+
+    model, images = seeded(Shifted), pictures(2, 3, 8, 8)
+    A, g = features_and_gradient(model, images, None, 1)
+    expected = by_hook(model, images, "conv", 1)
+    assert_close(A, expected[0])
+    assert_close(g, expected[1])
+
+
 @pytest.mark.parametrize("layer", ["conv1", "bn1", "conv2", "bn2", "relu"])
 def test_in_place_operations_after_the_layer(layer: str) -> None:
     model, images = seeded(InPlace), pictures(2, 3, 8, 8)

@@ -188,6 +188,10 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda y: y,
     ),
     "every second row, by number": (lambda x: x[:, :, [0, 2, 4]], lambda y: y),
+    "channels of tokens by a matrix": (
+        lambda x: WEIGHTS @ x.flatten(2),
+        lambda y: y.view(-1, 5, 6, 8),
+    ),
     "channels by einsum": (lambda x: torch.einsum("oc,nchw->nohw", WEIGHTS, x), lambda y: y),
     "rows before columns by einsum": (
         lambda x: torch.einsum("oc,nchw->nowh", WEIGHTS, x),
@@ -261,6 +265,10 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "rows by number": lambda x: x[:, :, [5, 4, 3, 2, 1, 0]],
     "images by number": lambda x: x[[*range(1, len(x)), 0]] if len(x) > 1 else x.flip(0),
     "gated across": lambda x: F.glu(x, 3),
+    "tokens mixed by a matrix": lambda x: torch.ones(48, 48).tril() @ tokens(x),
+    "channels as images, as many": lambda x: F.conv2d(
+        x[:, : len(x)].transpose(0, 1), KERNEL[:, : len(x)]
+    ),
     "distances": lambda x: torch.cdist(x.flatten(2).mT, x.flatten(2).mT),
     "a convolution of a rolled map": lambda x: F.conv2d(x.roll(3, 3), KERNEL),
     "a convolution of attention": lambda x: F.conv2d(heads(x), KERNEL[:, :2]),
