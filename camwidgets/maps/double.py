@@ -86,7 +86,7 @@ def doubles(model: nn.Module, *, own: bool = False) -> list[Any]:
     """A `stand_in`, and behind it all other things of which it has doubles, always in one order."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {instead(model)}.")
-    double = _Double(model, own)
+    double = _Double(own)
     with torch.inference_mode(False):
         double.module(model)
     return list(double.made.values())
@@ -107,8 +107,7 @@ def _wraps(kind: Any) -> bool:
 class _Double:
     """Doubles modules and what refers to them; each thing once, so that what is shared stays so."""
 
-    def __init__(self, model: nn.Module, own: bool) -> None:
-        self.model = model
+    def __init__(self, own: bool) -> None:
         self.own = own
         self.made: dict[int, Any] = {}
         self.cold: dict[int, Any] = {}
@@ -267,13 +266,7 @@ class _Double:
         known = function.__globals__
         own = str(function.__module__).partition(".")[0] in self.packages - {"torch"}
         names = (name for name in _used(function.__code__) if name in known)
-        return [n for n in names if _refers(known[n]) or (own and not self.looks(known[n]))]
-
-    def looks(self, value: Any) -> bool:
-        """Whether this is a function around the whole model, which only looks at it."""
-        return type(value) is FunctionType and any(
-            held is self.model for held in _contents(value.__closure__ or ())
-        )
+        return [name for name in names if own or _refers(known[name])]
 
     def cell(self, cell: CellType) -> CellType:
         if id(cell) not in self.made:
