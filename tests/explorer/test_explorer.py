@@ -365,6 +365,23 @@ def test_of_many_classes_each_image_offers_its_own_top_ten():
     explorer.close()
 
 
+def keys_of_a_page(explorer: cw.Explorer) -> set[str]:
+    parts = export.every_part(explorer.atlas, explorer.offer, explorer.extras)
+    return {part.key for part in parts}
+
+
+def test_a_page_holds_the_maps_of_a_class_that_was_asked_for():
+    model, images = unlike()
+    explorer = cw.Explorer(model, images)
+    usual = keys_of_a_page(explorer)
+    offered = {c for i in range(2) for c in explorer.atlas.part(f"scores/0/{i}").header["classes"]}
+    explorer.target = other = min({*range(50)} - offered)
+    more = keys_of_a_page(explorer)
+    expected = {f"maps/0/{i}/{other}/{name}" for i in range(2) for name in ("CAM", "Grad-CAM")}
+    assert expected <= more - usual
+    explorer.close()
+
+
 def test_any_other_class_is_computed_when_it_is_asked_for():
     model, images = unlike()
     explorer = cw.Explorer(model, images)

@@ -54,6 +54,17 @@ def test_activations_and_poolings_are_the_stops_of_a_plain_sequence() -> None:
     assert stops_of(trunk(*layers), 3, 16, 16) == ["0.2", "0.3", "0.6", "0.7"]
 
 
+@pytest.mark.parametrize(
+    ("stages", "blocks", "opened"), [(2, 12, True), (3, 8, False), (3, 6, True)]
+)
+def test_more_than_twenty_stops_are_better_than_fewer_than_four(
+    stages: int, blocks: int, opened: bool
+) -> None:
+    convs = [[nn.Conv2d(4, 4, 1) for _ in range(blocks)] for _ in range(stages)]
+    net = trunk(nn.Conv2d(3, 4, 1), *(nn.Sequential(*row) for row in convs))
+    assert len(stops_of(net, 3, 8, 8)) == 1 + stages * (blocks if opened else 1)
+
+
 def test_a_residual_block_is_one_step_and_so_is_every_other_of_its_kind() -> None:
     net = trunk(nn.Conv2d(3, 4, 1), Residual(4, skip=False), Residual(4), Residual(4))
     assert stops_of(net, 3, 8, 8) == ["0.0", "0.1", "0.2", "0.3"]
