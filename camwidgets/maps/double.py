@@ -173,9 +173,6 @@ class _Double:
         self.made[id(tensor)] = constant
         return constant
 
-    def state(self, value: Any) -> Any:
-        return self.made.setdefault(id(value), copy.deepcopy(value))
-
     def plain_dict(self, value: dict) -> dict:
         new = self.made[id(value)] = type(value)()
         for key, part in list(value.items()):
@@ -219,7 +216,7 @@ class _Double:
             held = value()
             return value if held is None else weakref.ref(self.thing(held))
         new = self.made[id(value)] = kind()
-        if kind is weakref.WeakSet:
+        if isinstance(value, weakref.WeakSet):
             new.update(map(self.thing, list(value)))
         else:
             new.update([(self.thing(key), self.thing(part)) for key, part in value.items()])
@@ -396,7 +393,7 @@ def _way(kind: type) -> Callable[[_Double, Any], Any]:
         (MappingProxyType, _Double.view),
         ((tuple, frozenset), _Double.fixed),
         (BASES, _Double.plain_dict if kind in (dict, OrderedDict) else _Double.container),
-        (STATES, _Double.state),
+        (STATES, lambda self, value: self.made.setdefault(id(value), copy.deepcopy(value))),
         (WEAK, _Double.weak),
     ]
     return next((way for bases, way in ways if issubclass(kind, bases)), _Double.other)
