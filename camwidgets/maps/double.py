@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import contextlib
 import copy
 import dis
@@ -9,6 +10,7 @@ import functools
 import inspect
 import operator
 import random
+import sys
 import weakref
 from array import array
 from collections import OrderedDict, defaultdict, deque
@@ -34,7 +36,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 from torch.utils.data import DataLoader, Dataset
 
-from .writes import written
+from .writes import constants, writes
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
 EMPTY = {dict, OrderedDict, list, tuple, set, deque}
@@ -47,7 +49,15 @@ WEAK = (*LOOKUPS, *PROXIES, weakref.ref)
 TABLES = frozenset(vars(nn.Module()))
 """what PyTorch gives each module for itself: its tables of parameters, hooks, ..."""
 CACHED = type(functools.cache(len))
-STATES = (np.ndarray, np.random.Generator, random.Random, torch.Generator, array, bytearray)
+FOLLOWED = (
+    *(*CONTAINERS, *LOOKUPS, weakref.ref, nn.Module),
+    *(FunctionType, MethodType, BuiltinMethodType, functools.partial),
+)
+"""what is looked into where an object that is none of the model's own holds it"""
+STATES = (
+    *(np.ndarray, np.random.Generator, np.random.RandomState, random.Random, torch.Generator),
+    *(array, bytearray),
+)
 """what a forward pass may change and what refers to nothing"""
 
 
@@ -86,9 +96,14 @@ def doubles(model: nn.Module, *, own: bool = False) -> list[Any]:
     """A `stand_in`, and behind it all other things of which it has doubles, always in one order."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"model must be a torch.nn.Module, not {instead(model)}.")
-    double = _Double(own)
+    double = _Double(model, own)
     with torch.inference_mode(False):
         double.module(model)
+        while double.learnt_late():
+            double = _Double(model, own, double)
+            double.module(model)
+        if double.sets_modes:
+            double.made[id(unwrapped(model))].eval()
     return list(double.made.values())
 
 
@@ -107,15 +122,32 @@ def _wraps(kind: Any) -> bool:
 class _Double:
     """Doubles modules and what refers to them; each thing once, so that what is shared stays so."""
 
-    def __init__(self, own: bool) -> None:
-        self.own = own
+    def __init__(self, model: nn.Module, own: bool, before: _Double | None = None) -> None:
+        self.model = model
+        self.own = own or bool(before and before.writes)
         self.made: dict[int, Any] = {}
         self.cold: dict[int, Any] = {}
         """what leads to no module, as far as the packages known by then tell"""
+        self.left: dict[int, Any] = {}
+        """what was ever cold"""
+        self.stores: set[int] = before.stores | before.shared() if before else set()
+        """what the model holds and functions too, which have to see its double"""
         self.written: set[int] = set()
-        """the parameters that the model may change when it runs"""
-        self.packages = {"collections", "types"}
+        """the constants that the model may change when it runs"""
+        self.writes: bool = False
+        """whether it may change its weights when it runs"""
+        self.sets_modes = False
+        """whether a class of its modules has its own train() or eval()"""
+        self.packages: set[str] = before.packages if before else {"collections", "types"}
         """where the model's classes come from: other objects of theirs belong to it"""
+
+    def shared(self) -> set[int]:
+        """What has a double and was left as it is in a function or an object."""
+        return self.left.keys() & self.made.keys()
+
+    def learnt_late(self) -> bool:
+        """Whether what was doubled first did not know what was seen later."""
+        return (self.writes and not self.own) or bool(self.shared())
 
     def module(self, module: nn.Module) -> nn.Module:
         inner = unwrapped(module)
@@ -127,20 +159,26 @@ class _Double:
             self.packages.add(known.package)
             self.cold.clear()
         if not known.is_torch_s or inner._forward_hooks or inner._forward_pre_hooks:
-            self.written.update(map(id, written(inner)))
+            self.writes = self.writes or writes(inner)
+            self.written.update(map(id, constants(inner)))
         new = self.made[id(inner)] = object.__new__(known.double)
         attributes = new.__dict__
         attributes.update(vars(inner), training=False)
         for key, value in attributes.items():
             if type(value) not in PLAIN:  # most of the rest are tables of hooks without any
-                empty = not value if key in TABLES else False
-                attributes[key] = type(value)() if empty else self.thing(value)
+                if key not in TABLES:
+                    attributes[key] = self.thing(value)
+                else:
+                    attributes[key] = self.table(key, value) if value else type(value)()
         if known.is_torch_s:
             return new
+        self.sets_modes = self.sets_modes or known.sets_modes
         self.fill_slots(inner, new)
         for name in known.shared:
             attributes.setdefault(name, self.thing(getattr(of, name)))
         for name, method, plain, bind in known.methods:
+            if type(plain) is CACHED:  # its entries would keep the stand-in
+                plain = functools.lru_cache(**plain.cache_parameters())(plain.__wrapped__)
             if self.leads(plain):
                 plain = self.thing(plain)
             now = getattr(of, name)
@@ -163,14 +201,19 @@ class _Double:
             raise ValueError(
                 "The model has lazy layers: call it once on an image to give them shapes."
             )
+        kind: Any = type(tensor)
+        is_parameter = kind is nn.Parameter or isinstance(tensor, nn.Parameter)
+        copied = self.own or id(tensor) in self.written or tensor.is_inference()
         constant = tensor.detach()
-        is_parameter = type(tensor) is nn.Parameter or isinstance(tensor, nn.Parameter)
-        copied = self.own or id(tensor) in self.written
-        if copied or not is_parameter or tensor.is_inference():
+        if copied or not is_parameter:
             constant = constant.clone()
+        if issubclass(kind, nn.Parameter):
+            constant = Tensor._make_subclass(kind, constant, False)
         if copied and is_parameter:  # so that it is known from those that are shared
-            constant = nn.Parameter(constant, requires_grad=False)
+            vars(constant)["is_copy"] = True
         self.made[id(tensor)] = constant
+        for name, part in vars(tensor).items():
+            constant.__dict__[name] = self.thing(part)
         return constant
 
     def plain_dict(self, value: dict) -> dict:
@@ -184,9 +227,13 @@ class _Double:
         if PLAIN.issuperset(map(type, value)):
             return value
         parts = list(map(self.thing, value))
+        kind: Any = type(value)
         if all(map(operator.is_, parts, value)):
             return value
-        return (tuple if isinstance(value, tuple) else frozenset).__new__(type(value), parts)
+        if hasattr(kind, "n_fields"):  # what PyTorch's functions of several results give
+            return kind(parts)
+        base = tuple if isinstance(value, tuple) else frozenset
+        return self.fill(value, base.__new__(kind, parts))
 
     def view(self, value: MappingProxyType) -> MappingProxyType:
         return type(value)({self.thing(key): self.thing(part) for key, part in value.items()})
@@ -204,7 +251,7 @@ class _Double:
                 base.__setitem__(new, self.thing(key), self.thing(part))
         else:
             (set.update if base is set else base.extend)(new, map(self.thing, list(value)))
-        return new if kind is base else self.fill(value, new)
+        return new if kind is base else self.fill_slots(value, self.fill(value, new))
 
     def weak(self, value: Any) -> Any:
         """The double of a weak reference, proxy or collection; of a dead one, itself."""
@@ -212,9 +259,10 @@ class _Double:
         if kind in PROXIES:
             held = _behind(value)
             return value if held is None else weakref.proxy(self.thing(held))
-        if kind is weakref.ref:
+        if issubclass(kind, weakref.ref):
             held = value()
-            return value if held is None else weakref.ref(self.thing(held))
+            known = held is None or kind not in (weakref.ref, weakref.WeakMethod)
+            return value if known else kind(self.thing(held))
         new = self.made[id(value)] = kind()
         if isinstance(value, weakref.WeakSet):
             new.update(map(self.thing, list(value)))
@@ -227,7 +275,7 @@ class _Double:
         kind: Any = type(value)
         if kind is FunctionType and hasattr(value, "_torchdynamo_orig_callable"):
             return self.thing(value._torchdynamo_orig_callable)
-        if not self.leads(value) and (callable(value) or not self.belongs(value)):
+        if not self.belongs(value) and not self.leads(value):
             return value
         if kind is FunctionType:
             return self.function(value)
@@ -240,6 +288,18 @@ class _Double:
             return kind(self.thing(value.func), *arguments, **self.thing(value.keywords))
         if kind is CACHED:
             return functools.lru_cache(**value.cache_parameters())(self.thing(value.__wrapped__))
+        return self.instance(value)
+
+    def table(self, name: str, value: Any) -> Any:
+        """The double of a module's own table; a hook that leads to no module stays as it is."""
+        if "hooks" not in name:
+            return self.thing(value)
+        new = self.made[id(value)] = type(value)()
+        new.update((key, self.led(hook)) for key, hook in list(value.items()))
+        return new
+
+    def optimizer(self, value: torch.optim.Optimizer) -> Any:
+        self.writes = True
         return self.instance(value)
 
     def function(self, function: FunctionType) -> Callable:
@@ -263,7 +323,13 @@ class _Double:
         known = function.__globals__
         own = str(function.__module__).partition(".")[0] in self.packages - {"torch"}
         names = (name for name in _used(function.__code__) if name in known)
-        return [name for name in names if own or _refers(known[name])]
+        return [n for n in names if _refers(known[n]) or (own and not self.looks(known[n]))]
+
+    def looks(self, value: Any) -> bool:
+        """Whether this is a function around the whole model, which only looks at it."""
+        return type(value) is FunctionType and any(
+            held is self.model for held in _contents(value.__closure__ or ())
+        )
 
     def cell(self, cell: CellType) -> CellType:
         if id(cell) not in self.made:
@@ -279,12 +345,22 @@ class _Double:
 
     def instance(self, value: Any) -> Any:
         kind: Any = type(value)
+        if self.is_named(value):
+            return value
         try:
             new = kind() if kind is SimpleNamespace else object.__new__(_endless(kind))
         except TypeError:  # its class is not written in Python
             return value
         self.made[id(value)] = new
         return self.fill_slots(value, self.fill(value, new))
+
+    def is_named(self, value: Any) -> bool:
+        """Whether this holds nothing and has a name, as a constant of a program has."""
+        kind: Any = type(value)
+        if getattr(value, "__dict__", None) or _slots(kind):
+            return False
+        program = sys.modules.get(kind.__module__)
+        return any(value is each for each in list(vars(program).values()) if program)
 
     def fill(self, old: Any, new: Any) -> Any:
         for key, part in list(getattr(old, "__dict__", {}).items()):
@@ -303,7 +379,10 @@ class _Double:
         return _package(value) in self.packages - {"torch"} and not isinstance(value, OUTSIDE)
 
     def leads(self, value: Any) -> bool:
-        """Whether a module is reached from here through functions and the model's own objects."""
+        """Whether a module, or a store of the model's, is reached from here.
+
+        The way goes through functions, containers and the model's own objects.
+        """
         seen: dict[int, Any] = {}
         to_see = [value]
         while to_see:
@@ -311,11 +390,12 @@ class _Double:
             part = _behind(part) if type(part) in PROXIES else part
             if type(part) in PLAIN or id(part) in seen or id(part) in self.cold:
                 continue
-            if isinstance(part, nn.Module):
+            if isinstance(part, nn.Module) or id(part) in self.stores:
                 return True
             seen[id(part)] = part
             to_see += self.parts(part)
         self.cold.update(seen)
+        self.left.update(seen)
         return False
 
     def parts(self, value: Any) -> Iterable[Any]:
@@ -324,6 +404,8 @@ class _Double:
             return _items(value)
         if isinstance(value, LOOKUPS):
             return _items(_alive(value))
+        if isinstance(value, weakref.ref):
+            return (value(),)
         if kind is MethodType:
             return (value.__self__, value.__func__)
         if kind is BuiltinMethodType:
@@ -343,7 +425,7 @@ class _Double:
             return ()
         slots = (getattr(value, slot, None) for slot in _slots(kind))
         held = [*slots, *getattr(value, "__dict__", {}).values()]
-        return held if self.belongs(value) else filter(_refers, held)
+        return held if self.belongs(value) else (p for p in held if isinstance(p, FOLLOWED))
 
 
 def _package(value: Any) -> str:
@@ -393,6 +475,8 @@ def _way(kind: type) -> Callable[[_Double, Any], Any]:
         (MappingProxyType, _Double.view),
         ((tuple, frozenset), _Double.fixed),
         (BASES, _Double.plain_dict if kind in (dict, OrderedDict) else _Double.container),
+        (torch.optim.Optimizer, _Double.optimizer),
+        (random.SystemRandom, lambda self, value: value),
         (STATES, lambda self, value: self.made.setdefault(id(value), copy.deepcopy(value))),
         (WEAK, _Double.weak),
     ]
@@ -406,6 +490,8 @@ class _Kind(NamedTuple):
     """its double's class"""
     package: str
     is_torch_s: bool
+    sets_modes: bool
+    """whether it has its own train() or eval()"""
     methods: list[tuple[str, Any, Any, Any]]
     shared: list[str]
     """the modules that all of its objects share"""
@@ -418,7 +504,8 @@ def _known(kind: Any, forward: Any) -> _Kind:
     own = _own(kind)
     shared = [name for base in own for name, part in vars(base).items() if _refers(part)]
     package = kind.__module__.partition(".")[0]
-    return _Kind(_endless(kind), package, not own, _methods(kind), shared)
+    sets_modes = any({"train", "eval"} & vars(base).keys() for base in own)
+    return _Kind(_endless(kind), package, not own, sets_modes, _methods(kind), shared)
 
 
 def _own(kind: Any) -> list[type]:
@@ -452,16 +539,18 @@ def _methods(kind: Any) -> list[tuple[str, Any, Any, Any]]:
     Each with the function inside (of one that is compiled, the plain one), and what it is bound by:
     nothing if it is static.
     """
-    found = []
+    found: list[tuple[str, Any, Any, Any]] = []
     for name in {name for base in _own(kind) for name in vars(base)}:
         method = inspect.getattr_static(kind, name)
         bind = type(method) if type(method) in (staticmethod, classmethod) else FunctionType
         method = getattr(method, "__func__", method)
         plain = getattr(method, "_torchdynamo_orig_callable", method)
+        if type(plain) is CACHED:
+            found.append((name, method, plain, FunctionType))
         if type(plain) is not FunctionType:
             continue
-        names = plain.__globals__
-        known = [names[used] for used in _used(plain.__code__) if used in names]
+        names = {**vars(builtins), **plain.__globals__}
+        known = [names.get(used) for used in _used(plain.__code__)]  # None may become a module
         held = [*known, *_contents(plain.__closure__ or ()), *(plain.__defaults__ or ())]
         if plain is not method or any(map(_may_lead, held)):
             found.append((name, method, plain, None if bind is staticmethod else bind))

@@ -87,7 +87,7 @@ class Layouts:
         for here in _inputs_first(edge, self.known):
             self.known[here] = self._of(*here)
         layout = self.known[edge]
-        return None if layout is None else _reading(layout, alone=self.count == 1)
+        return None if layout is None else _reading(layout, self.count)
 
     def has_lost(self, edge: tuple[Any, int]) -> bool:
         """Whether what this edge leads to held positions, and they were moved."""
@@ -105,17 +105,17 @@ class Layouts:
             return None
         shape = tuple(made.shape)
         if name.endswith("Convolution"):
+            if node.next_functions[0][0] is None:  # a view of the images, cut off by no_grad
+                return LOST
             return _convolved(inputs[0], shape, self.count)
         if name == "AccumulateGrad":  # the graph begins again, where the model detached it
             return _fresh(shape, self.count)
-        if name == "AsStrided":  # behind a change in place of a part, which may be in channels
-            return None
         if name in PUT and inputs[0] is None:
-            return _put(name, inputs, shape)
+            return _put(name, inputs, shape, self.count)
         given = _most_spatial(inputs, shape)
         if given is None or given is LOST:
             return given
-        followed = _followed(node, output, name, given, inputs, shape)
+        followed = _followed(node, output, name, given, inputs, shape, self.count)
         return LOST if followed is None and any(map(_is_spatial, given)) else followed
 
 
@@ -143,7 +143,13 @@ def _convolved(given: Layout | None, shape: Shape, count: int) -> Layout | None:
 
 
 def _followed(
-    node: Any, output: int, name: str, given: Layout, inputs: list[Layout | None], shape: Shape
+    node: Any,
+    output: int,
+    name: str,
+    given: Layout,
+    inputs: list[Layout | None],
+    shape: Shape,
+    count: int,
 ) -> Layout | None:
     """What becomes of the layout `given` in any operation but a convolution."""
     if name in OF_TWO and _sizes(given) == shape:
@@ -195,19 +201,29 @@ def _followed(
         columns = inputs[1]
         return _product(inputs[0], columns and (*columns[:-2], *columns[:-3:-1]), shape)
     if name == "Cat":
-        return _joined(given, inputs, dims[0], shape)
+        return _joined(given, inputs, dims[0], shape, count)
     if name == "Stack":
         dim = dims[0] % len(shape)
         together = _alike(given, inputs)
-        return (*given[:dim], (Atom("k", shape[dim]),), *given[dim:]) if together else None
-    if name == "Slice" and node._saved_step == 1:
-        return _sliced(given, dims[0], node._saved_start, shape)
+        return (
+            (*given[:dim], (_pile(given, dim, shape, count),), *given[dim:]) if together else None
+        )
+    if name == "AsStrided":
+        return _restrided(given, node, shape)
+    if name == "Slice":
+        ends = min(signed(node._saved_end), node._saved_self_sym_sizes[dims[0]])
+        size = ends - node._saved_start if node._saved_step > 1 else shape[dims[0]]
+        whole = (*shape[: dims[0]], size, *shape[dims[0] + 1 :])
+        sliced = _sliced(given, dims[0], node._saved_start, whole)
+        return sliced and _resized(sliced, shape)
     if name in ("Split", "SplitWithSizes"):
         before = node._saved_split_sizes if name == "SplitWithSizes" else [node._saved_split_size]
         start = sum(before[:output]) if name == "SplitWithSizes" else output * before[0]
         return _sliced(given, dims[0], start, shape)
     if name == "ConstantPadNd":
         return _padded(given, [signed(side) for side in node._saved_pad], shape)
+    if name.startswith(("ReplicationPad", "ReflectionPad")):
+        return _padded(given, [signed(side) for side in node._saved_padding], shape)
     if name in ("Select", "Unbind") or (dims and len(shape) == len(given) - len(dims)):
         gone = {dim % len(given) for dim in dims}
         return tuple(axis for i, axis in enumerate(given) if i not in gone)
@@ -220,7 +236,8 @@ def _followed(
 
 VIEWS = {"View", "UnsafeView", "ReshapeAlias", "Squeeze", "Unsqueeze"}
 MOVES = {
-    *("Roll", "Gather", "Sort", "Topk", "Scatter", "Cumsum", "Take"),
+    *("Roll", "Gather", "Sort", "Topk", "Scatter", "ScatterAdd", "ScatterReduce", "IndexReduce"),
+    *("Cumsum", "Take"),
     *("GridSampler2D", "FftC2C", "FftC2R", "FftR2C"),
 }
 """what mixes or moves positions: beyond it their places are not known"""
@@ -261,12 +278,20 @@ def _product(a: Layout | None, b: Layout | None, shape: Shape) -> Layout | None:
     return (*a[:-1], columns) if len(a) == len(shape) else None
 
 
-def _put(name: str, inputs: list[Layout | None], shape: Shape) -> Layout | None:
-    """Something put into a tensor of no layout: all of it, or autograd does not tell where."""
+def _put(name: str, inputs: list[Layout | None], shape: Shape, count: int) -> Layout | None:
+    """Something put into a tensor of no layout; autograd does not tell where."""
     given = _most_spatial(inputs[1:], shape)
     if given is None or given is LOST or name.startswith("Index"):
         return given and LOST
-    return given if _sizes(given) == shape else None
+    if len(given) == len(shape) - 1 and not _has_images(given):  # image by image
+        given = (_pile(given, 0, shape, count),), *given
+    if len(given) != len(shape):
+        return LOST if any(map(_is_spatial, given)) else None
+    grown = [
+        _shifted(axis, size, (size - _size(axis)) / 2)
+        for axis, size in zip(given, shape, strict=True)
+    ]
+    return _resized(tuple(grown), shape) or LOST
 
 
 def _indexed(given: Layout, at: Sequence[Tensor | None], shape: Shape) -> Layout | None:
@@ -286,6 +311,31 @@ def _indexed(given: Layout, at: Sequence[Tensor | None], shape: Shape) -> Layout
     return _resized(given, shape)
 
 
+def _restrided(given: Layout, node: Any, shape: Shape) -> Layout | None:
+    """A view in the order of its base, as autograd tells it behind a change in place."""
+    base, start = _sizes(given), node._saved_storage_offset
+    steps = [prod(base[i + 1 :]) for i in range(len(base))]
+    if list(node._saved_stride) != steps:
+        return None
+    for dim, step in enumerate(steps):
+        first, start = divmod(start, step)
+        whole = (*shape[: dim + 1], *base[dim + 1 :])
+        if (next_given := _sliced(given, dim, first, whole)) is None:
+            return None
+        given = next_given
+    return given
+
+
+def _has_images(layout: Layout) -> bool:
+    return any(atom.label == "n" for axis in layout for atom in axis)
+
+
+def _pile(given: Layout, dim: int, shape: Shape, count: int) -> Atom:
+    """The axis of things that are put one on another: as many as the images, these themselves."""
+    images = dim == 0 and shape[0] == count and not _has_images(given)
+    return Atom("n" if images else "k", shape[dim])
+
+
 def _padded(given: Layout, sides: list[int], shape: Shape) -> Layout | None:
     """More at the ends of axes, the last one first, or less."""
     axes = list(given)
@@ -299,12 +349,12 @@ def _padded(given: Layout, sides: list[int], shape: Shape) -> Layout | None:
 
 
 def _shifted(axis: Axis, size: int, by: float) -> Axis:
-    """More or fewer positions, their middle moved."""
-    if not _is_whole(axis):
+    """More or fewer positions, their middle moved; an outer part becomes an axis of its own."""
+    if (size == _size(axis) and not by) or not _is_outer(axis):
         return axis
     (atom,) = axis
     extra = atom.extra + size - atom.size
-    return (atom._replace(size=size, off=atom.off + by, extra=extra),)
+    return (_sized(atom, atom.size)._replace(size=size, off=atom.off + by, extra=extra),)
 
 
 def _flipped(given: Layout, dims: list[int]) -> Layout | None:
@@ -364,6 +414,11 @@ def _sizes(layout: Layout) -> Shape:
     return tuple(map(_size, layout))
 
 
+def _is_outer(axis: Axis) -> bool:
+    """Whether this is an axis of rows or of columns, or of every so many of them."""
+    return len(axis) == 1 and axis[0].label in "hw" and axis[0].part == 0
+
+
 def _is_whole(axis: Axis) -> bool:
     """Whether this is an axis of rows or of columns."""
     return len(axis) == 1 and axis[0].label in "hw" and axis[0].parts == 1
@@ -412,9 +467,8 @@ def _resized(given: Layout, shape: Shape) -> Layout | None:
             axes.append(axis)
         elif not _is_spatial(axis):
             axes.append((Atom("k", size),))
-        elif len(axis) == 1 and axis[0].label in "hw":
-            (atom,) = axis
-            axes.append((_sized(atom, size),))
+        elif _is_outer(several := tuple(atom for atom in axis if atom.size > 1)):
+            axes.append((_sized(several[0], size),))
         else:
             return None
     return tuple(axes)
@@ -427,7 +481,9 @@ def _sized(atom: Atom, size: int) -> Atom:
     return Atom(atom.label, size, mirrored=atom.mirrored, off=off, extra=extra)
 
 
-def _joined(given: Layout, inputs: list[Layout | None], dim: int, shape: Shape) -> Layout | None:
+def _joined(
+    given: Layout, inputs: list[Layout | None], dim: int, shape: Shape, count: int
+) -> Layout | None:
     """Concatenation; along the positions, one grid with other tokens before or after it."""
     dim %= len(shape)
     if not _alike(given, inputs, dim):
@@ -435,7 +491,8 @@ def _joined(given: Layout, inputs: list[Layout | None], dim: int, shape: Shape) 
     grids = [i for i, layout in enumerate(inputs) if layout and _is_spatial(layout[dim])]
     axes = list(given)
     if not grids:
-        axes[dim] = (Atom("k", shape[dim]),)
+        single = all(layout and _size(layout[dim]) == 1 for layout in inputs)
+        axes[dim] = (_pile(given, dim, shape, count) if single else Atom("k", shape[dim]),)
         return tuple(axes)
     atoms = given[dim]
     size = _size(atoms)
@@ -490,7 +547,7 @@ def _regrouped(given: Layout, shape: Shape) -> Layout | None:
             if atom.size > needed:
                 if atom.size % needed or atom.label == "t":
                     return None
-                outer = Atom(atom.label, needed, atom, 0, 2)
+                outer = _sized(atom, needed)._replace(whole=atom, parts=2)
                 atoms.insert(0, Atom(atom.label, atom.size // needed, atom, 1, 2))
                 atom = outer
             axis.append(atom)
@@ -531,8 +588,8 @@ def _is_off(atom: Atom) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def _reading(layout: Layout, *, alone: bool) -> Reading | None:
-    """How to read a layout; of one image `alone`, a view does not tell which 1 it is."""
+def _reading(layout: Layout, count: int) -> Reading | None:
+    """How to read a layout; of one image alone, a view does not tell which 1 it is."""
     where: dict[str, int] = {}
     grid: tuple[Atom, ...] = ()
     before = 0
@@ -556,7 +613,7 @@ def _reading(layout: Layout, *, alone: bool) -> Reading | None:
         where[labels] = i
     if any(map(_is_off, grid)):
         return None
-    for label in ("n", "k") if alone else ("k",):
+    for label in ("n", "k") if count == 1 else ("k",):
         if label not in where and ones:
             where[label] = ones.pop(0)
     if ones:
@@ -566,6 +623,8 @@ def _reading(layout: Layout, *, alone: bool) -> Reading | None:
         return None
     positions = [where["hw"]] if "hw" in where else [where["h"], where["w"]]
     if set(where) - {"n", "k", "h", "w", "hw"} or not {"n", "k"} <= where.keys():
+        return None
+    if _size(layout[where["n"]]) != count:
         return None
     mirrored = tuple(2 + "hw".index(atom.label) for atom in grid if atom.mirrored)
     order = (where["n"], where["k"], *positions)

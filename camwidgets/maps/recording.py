@@ -532,7 +532,7 @@ class _Pass(ABC):
                 hooks.append(layer.register_forward_hook(self._keep_head))
         modules = (self.model, *self.layers.values())
         held = [w for m in modules for w in m._parameters.values() if w is not None]
-        weights = [w for w in held if type(w) is not nn.Parameter]  # those of the model's
+        weights = [w for w in held if not hasattr(w, "is_copy")]  # those of the model's
         versions = [weight._version for weight in weights]
         try:
             with (
@@ -576,6 +576,8 @@ class _Pass(ABC):
 
     def recording(self, calls: list[Call]) -> Recording:
         """What was kept of these calls."""
+        if changed := [c.name for c in calls if c.tensor._version != c.version]:
+            raise ValueError(f"The model changes what a hook keeps of {changed[0]!r} in place.")
         features = {c.name: full(c.reading(c.tensor.detach())) for c in calls if c.reading}
         return Recording(self.output, self.images, features, self.head, calls, self.scores)
 
@@ -650,7 +652,10 @@ class _AskedLayers(_Pass):
             return None
         self.saved.refuse_checkpoint()
         self.saved.keep = True
-        A = call.tensor.clone()
+        A = call.tensor  # itself, where a hook of the model's may hand it on too
+        if len(call.module._forward_hooks) == 1 or not A.requires_grad or A is call.given:
+            A = A.clone()
+        call.version = A._version
         call.output = call.replaced(A if A.requires_grad else A.detach().requires_grad_())
         self.calls.append(call)
         return call.replaced(call.tensor.clone())

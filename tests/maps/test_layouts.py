@@ -91,6 +91,31 @@ def registered(x: Tensor) -> Tensor:
     return torch.cat([tokens(x), torch.ones(len(x), 4, x.shape[1])], 1)
 
 
+def canvas(x: Tensor, *size: int, one_by_one: bool = False) -> Tensor:
+    """Something larger that x is written into, at the front."""
+    z = torch.zeros(len(x), *size)
+    if not one_by_one:
+        z[:, : x.shape[1], : x.shape[2], : x.shape[3]] = x
+        return z
+    for i, image in enumerate(x):
+        z[i, : x.shape[1], : x.shape[2], : x.shape[3]].copy_(image)
+    return z
+
+
+def rows_from_below(x: Tensor) -> Tensor:
+    z = torch.zeros_like(x)
+    for row in range(x.shape[2]):
+        z[:, :, -1 - row] = x[:, :, row]
+    return z
+
+
+def patchified(x: Tensor) -> Tensor:
+    """(N, K, h, w) → (N, 4K, h/2, w/2)"""
+    n, k, h, w = x.shape
+    x = x.view(n, k, h // 2, 2, w // 2, 2).permute(0, 1, 3, 5, 2, 4)
+    return x.reshape(n, 4 * k, h // 2, w // 2)
+
+
 WEIGHTS = torch.linspace(-1, 1, 40).view(5, 8)
 KERNEL = torch.linspace(-1, 1, 5 * 8 * 9).sin().view(5, 8, 3, 3)
 READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] = {
@@ -192,6 +217,24 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda x: WEIGHTS @ x.flatten(2),
         lambda y: y.view(-1, 5, 6, 8),
     ),
+    "some channels, changed in place": (lambda x: x.clone()[:, 2:].mul_(2), lambda y: y),
+    "written into a canvas a little larger": (lambda x: canvas(x, 8, 7, 9), lambda y: y),
+    "written into more channels": (lambda x: canvas(x, 12, 6, 8), lambda y: y),
+    "written image by image": (lambda x: canvas(x, 8, 7, 9, one_by_one=True), lambda y: y),
+    "a convolution that wraps round": (
+        lambda x: F.conv2d(F.pad(x.flip(3), (1, 1, 1, 1), "circular"), KERNEL),
+        lambda y: y.flip(3),
+    ),
+    "images put on one another": (
+        lambda x: F.conv2d(torch.stack([image / image.std() for image in x]), KERNEL),
+        lambda y: y,
+    ),
+    "images joined": (
+        lambda x: torch.cat([F.conv2d(image[None], KERNEL) for image in x]),
+        lambda y: y,
+    ),
+    "patches by a view of a mirrored map": (lambda x: patchified(x.flip(3)), lambda y: y.flip(3)),
+    "every second row": (lambda x: x[:, :, ::2], lambda y: y),
     "channels by einsum": (lambda x: torch.einsum("oc,nchw->nohw", WEIGHTS, x), lambda y: y),
     "rows before columns by einsum": (
         lambda x: torch.einsum("oc,nchw->nowh", WEIGHTS, x),
@@ -269,6 +312,26 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "channels as images, as many": lambda x: F.conv2d(
         x[:, : len(x)].transpose(0, 1), KERNEL[:, : len(x)]
     ),
+    "a half, changed in place": lambda x: F.conv2d(x.clone()[:, :, :3].mul_(2), KERNEL),
+    "columns before rows, changed in place": lambda x: F.conv2d(F.relu_(x.clone().mT), KERNEL),
+    "some channels of a rolled map, in place": lambda x: F.relu_(x.roll(4, 3)[:, :4]).sin(),
+    "by steps in memory": lambda x: F.conv2d(
+        x.as_strided((len(x), 8, 6, 6), (384, 48, 1, 8)), KERNEL
+    ),
+    "written into a corner": lambda x: F.conv2d(canvas(x, 8, 12, 16), KERNEL),
+    "written row by row, from below": lambda x: F.conv2d(rows_from_below(x), KERNEL),
+    "added up elsewhere": lambda x: torch.zeros_like(x).scatter_add(
+        3, torch.arange(7, -1, -1).expand_as(x), x
+    ),
+    "patches by a view of a half": lambda x: F.conv2d(
+        patchified(x[..., 4:]), KERNEL.repeat(1, 4, 1, 1), padding=1
+    ),
+    "means of windows of a half": lambda x: x.unflatten(3, (4, 2)).mean(4).chunk(2, 3)[1],
+    "an inner half, enlarged": lambda x: F.interpolate(x.unflatten(2, (2, 3))[:, :, 1], (6, 8)),
+    "rows among the channels, pooled": lambda x: F.avg_pool2d(x.reshape(len(x), 16, 3, 8), (1, 2)),
+    "every third row of a half": lambda x: x[:, :, 3::2],
+    "repeated at one side": lambda x: F.pad(x, (6, 0, 0, 0), "replicate"),
+    "pairs of images": lambda x: x.reshape(len(x) // 2, 16, 6, 8),
     "distances": lambda x: torch.cdist(x.flatten(2).mT, x.flatten(2).mT),
     "a convolution of a rolled map": lambda x: F.conv2d(x.roll(3, 3), KERNEL),
     "a convolution of attention": lambda x: F.conv2d(heads(x), KERNEL[:, :2]),
@@ -301,6 +364,22 @@ def test_refused(name: str) -> None:
     assert layer_names(model, images) == ["conv"]
     with pytest.raises(ValueError, match=r"'middle' gives no feature map.*Its output is of shape"):
         grad_cam(model, images, "middle", 1)
+
+
+@pytest.mark.parametrize("moved", [lambda x: x[:, :, 8:], lambda x: x.mT, lambda x: x[..., 1::2]])
+def test_images_cut_where_autograd_does_not_look(moved: Callable[[Tensor], Tensor]) -> None:
+    class Cut(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.linear = nn.Conv2d(3, 4, 3), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.no_grad():
+                x = moved(x)
+            return self.linear(self.conv(x).mean((2, 3)))
+
+    with pytest.raises(ValueError, match="positions are moved, mixed up or cut off"):
+        grad_cam(seeded(Cut), pictures(2, 3, 16, 16), "conv", 1)
 
 
 class SequenceFirst(nn.Module):
