@@ -463,8 +463,55 @@ def by_no_name(self: Masked, x: Tensor) -> Tensor:
     return self.inner(x)
 
 
+def by_the_class_above(self: Masked, x: Tensor) -> Tensor:
+    return 1 * super(type(self), self).forward(x)
+
+
+def by_a_function_inside(self: Masked, x: Tensor) -> Tensor:
+    def limit(module: nn.Module) -> None:
+        if isinstance(module, nn.Conv2d) and module.in_channels == 3:
+            module.weight.data.clamp_(min=0)
+
+    self.apply(limit)
+    return self.inner(x)
+
+
+def by_a_helper(self: Masked, x: Tensor) -> Tensor:
+    self.clip.limit(self.inner[0])
+    return self.inner(x)
+
+
+def by_text(self: Masked, x: Tensor) -> Tensor:
+    getattr(self, "limit")()  # noqa: B009
+    return self.inner(x)
+
+
+def by_state_dict(self: Masked, x: Tensor) -> Tensor:
+    self.inner.state_dict()["0.weight"].clamp_(min=0)
+    return self.inner(x)
+
+
+def by_loading(self: Masked, x: Tensor) -> Tensor:
+    weights = {k: v.relu() if k == "0.weight" else v for k, v in self.inner.state_dict().items()}
+    self.inner.load_state_dict(weights)
+    return self.inner(x)
+
+
+def by_output(self: Masked, x: Tensor) -> Tensor:
+    weight = self.inner[0].weight.data
+    torch.clamp(weight, 0, out=weight)
+    return self.inner(x)
+
+
 def by_hook(self: Masked, x: Tensor) -> Tensor:
     return self.inner(x)
+
+
+class Clip:
+    def limit(self, module: nn.Module, inputs: tuple = ()) -> None:
+        module.weight.data.clamp_(min=0)
+
+    __call__ = limit
 
 
 def clamp(module: nn.Module, inputs: tuple) -> None:
@@ -472,13 +519,29 @@ def clamp(module: nn.Module, inputs: tuple) -> None:
         module.weight.copy_(module.weight.relu())
 
 
+BY_CODE = [
+    *(by_data, by_method, by_function, by_property, by_no_name, by_the_class_above),
+    *(by_a_function_inside, by_a_helper, by_text, by_state_dict, by_loading, by_output),
+]
+
+
 @pytest.mark.parametrize(
-    "forward", [by_data, by_method, by_function, by_property, by_no_name, by_hook]
+    ("forward", "hook"),
+    [
+        *((forward, None) for forward in BY_CODE),
+        *((by_hook, hook) for hook in (clamp, Clip(), Clip().limit, functools.partial(clamp))),
+    ],
 )
-def test_weights_that_a_model_changes_itself(forward: Callable) -> None:
-    model, limited = seeded(type("Masked", (Masked,), {"forward": forward})), seeded(gap_net)
-    if forward is by_hook:
-        model.inner[0].register_forward_pre_hook(clamp)
+def test_weights_that_a_model_changes_itself(forward: Callable, hook: Callable | None) -> None:
+    kind = type("Masked", (Masked,), {"forward": forward})
+    if forward is by_the_class_above:
+        kind = type(
+            "Masked", (type("Above", (Masked,), {"forward": by_data}),), {"forward": forward}
+        )
+    model, limited = seeded(kind), seeded(gap_net)
+    model.clip = Clip()
+    if hook is not None:
+        model.inner[0].register_forward_pre_hook(hook)
     assert (limited[0].weight < 0).any()
     with untouched(model, IMAGES):
         of_model = grad_cam(model, IMAGES, "inner.6", 1)
@@ -624,6 +687,220 @@ def test_every_weak_collection_has_its_own_members() -> None:
     double = stand_in(model)
     assert [set(each) for each in double.sets] == [{module} for module in double[:5]]
     assert [set(each) for each in double.tables] == [{module} for module in double[:5]]
+
+
+class Keeps(nn.Module):
+    """Its hook keeps what a layer gives, for a way past the next layers."""
+
+    def __init__(self, hook: Callable[[Keeps], Callable]) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)
+        self.kept: dict[str, Any] = {}
+        self.store, self.linear = Store(), nn.Linear(4, 3)
+        self.conv.register_forward_hook(hook(self))
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.norm(self.conv(x)).relu()
+        z = self.kept.get("last", self.store.last)
+        return self.linear((y + z.sin()).mean((2, 3)))
+
+
+class Store:
+    last: Any = None
+
+    def keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        self.last = output
+
+
+def put(kept: dict, name: str, module: nn.Module, inputs: tuple, output: Tensor) -> None:
+    kept[name] = output
+
+
+KEEPERS = {
+    "a closure": lambda m: (kept := m.kept) is None or (lambda *a: kept.update(last=a[2])),
+    "a partial": lambda m: functools.partial(put, m.kept, "last"),
+    "a method of an object": lambda m: m.store.keep,
+}
+
+
+@pytest.mark.parametrize("keeper", KEEPERS)
+def test_what_hooks_and_the_model_share(keeper: str) -> None:
+    model = seeded(lambda: Keeps(KEEPERS[keeper]))
+    model(9 * IMAGES)  # what is kept of other images counts for nothing
+    kept = model.kept.get("last"), model.store.last
+    double, images = stand_in(model), IMAGES.clone()
+    output = double(images)
+    assert (model.kept.get("last"), model.store.last) == kept
+    with untouched(model, IMAGES):
+        heat = grad_cam(model, IMAGES, "conv", 1, relu=False)
+        assert_close(grad_cam(model, IMAGES, "norm", 1), grad_cam(double, IMAGES, "norm", 1))
+    assert_close(model.eval()(IMAGES), output)
+    A = model.kept.get("last", model.store.last)
+    (gradient,) = torch.autograd.grad(model(IMAGES)[:, 1].sum(), [A], allow_unused=True)
+    assert gradient is None, "a new call keeps something new"
+    A = model.kept.get("last", model.store.last)
+    y = model.linear((model.norm(A).relu() + A.sin()).mean((2, 3)))
+    (gradient,) = torch.autograd.grad(y[:, 1].sum(), [A])
+    assert_close(heat, (gradient.mean((2, 3), keepdim=True) * A).sum(1).detach())
+
+
+def test_a_hook_that_removes_itself_is_still_there() -> None:
+    model = gap_net()
+    handles = []
+
+    def once(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
+        handles[0].remove()
+        return 2 * output
+
+    handles.append(model[0].register_forward_hook(once))
+    with untouched(model, IMAGES):
+        first, second = (grad_cam(model, IMAGES, "6", 1) for _ in range(2))
+    assert torch.equal(first, second)
+
+
+class OwnModes(nn.Module):
+    """Draws in eval mode too, as Monte Carlo dropout does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.mode = gap_net(), "train"
+
+    def train(self, mode: bool = True) -> OwnModes:
+        self.mode = "train" if mode else "eval"
+        return super().train(mode)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x) * (2 if self.mode == "eval" else 5)
+
+
+def test_a_train_of_its_own_is_called() -> None:
+    model = OwnModes().train()
+    with untouched(model, IMAGES):
+        assert_close(stand_in(model)(IMAGES), 2 * gap_net()(IMAGES))
+    assert model.mode == "train"
+
+
+class Cached(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.best = gap_net(), None
+
+    @functools.lru_cache(maxsize=2)  # noqa: B019
+    def scale(self, side: int) -> Tensor:
+        return torch.full((), float(side))
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.best = self.inner(x).topk(2, 1)
+        return self.inner(x) * self.scale(x.shape[3])
+
+
+def test_a_cache_of_a_method_keeps_no_stand_in() -> None:
+    model = Cached()
+    model(IMAGES)
+    info = Cached.scale.cache_info()
+    with untouched(model, IMAGES):
+        assert_close(stand_in(model)(IMAGES), 10 * gap_net()(IMAGES))
+    assert Cached.scale.cache_info() == info
+    assert type(stand_in(model).best) is type(model.best)
+
+
+class Tied(nn.Module):
+    """Knows a weight by its class, its flag and what is written on it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.twin = gap_net(), nn.Conv2d(3, 6, 3, padding=1)
+        self.inner[0].weight.scale = 3.0
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.twin.weight = self.inner[0].weight
+        assert type(self.twin.weight) is nn.Parameter
+        return self.inner(x) * self.inner[0].weight.scale
+
+
+def test_parameters_are_parameters() -> None:
+    model = seeded(Tied)
+    with untouched(model, IMAGES):
+        assert_close(stand_in(model)(IMAGES), 3 * model.inner(IMAGES))
+        grad_cam(model, IMAGES)
+
+
+class Adapts(nn.Module):
+    """Holds its optimizer and clears gradients when it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = gap_net()
+        self.optimizer = torch.optim.SGD(self.inner.parameters(), 0.1, momentum=0.9)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.optimizer.step()
+        self.optimizer.zero_grad()
+        return self.inner(x)
+
+
+def test_an_optimizer_steps_in_the_stand_in() -> None:
+    model = Adapts()
+    model(IMAGES).sum().backward()
+    with untouched(model, IMAGES):
+        grad_cam(model, IMAGES, "inner.6", 1)
+    assert model.inner[0].weight.grad is not None
+
+
+class Mode:
+    pass
+
+
+MEAN, MAXIMUM = Mode(), Mode()
+
+
+class Pools(nn.Module):
+    """Goes by constants of the program, and by an object that counts its calls."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.mode, self.tick = gap_net(), MAXIMUM, Tick()
+        self.notes: list[int] = []
+        self.note = self.notes.append
+        self.dice = np.random.RandomState(0)
+        self.method = weakref.WeakMethod(self.inner.forward)
+        self.lots = random.SystemRandom()
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.note(self.tick())
+        y = self.method()(x)
+        return y * (1 if self.mode is MEAN else 2) * len(self.notes) + 0 * self.dice.rand()
+
+
+class Tick:
+    count = 0
+
+    def __call__(self) -> int:
+        self.count += 1
+        return self.count
+
+
+def test_constants_stay_themselves_and_what_counts_does_not() -> None:
+    model = Pools()
+    with untouched(model, IMAGES):
+        for _ in range(2):
+            assert_close(stand_in(model)(IMAGES), 2 * gap_net()(IMAGES))
+    assert (model.notes, model.tick.count) == ([], 0)
+    assert model.dice.rand() == np.random.RandomState(0).rand()
+
+
+def test_a_global_that_comes_later_is_doubled_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(NameError):
+        stand_in(ComesLater())(IMAGES)
+    late = gap_net().train()
+    monkeypatch.setitem(globals(), "LATE", late)
+    with untouched(late, IMAGES):
+        guided_backprop(ComesLater(), IMAGES)
+
+
+class ComesLater(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return LATE(x)  # noqa: F821
 
 
 def test_what_is_shared_stays_shared() -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
+from contextvars import ContextVar
 
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -164,8 +164,9 @@ def test_nothing_changes_not_even_while_a_call_runs(
     model, images = case
     model.train(training)
     during: list[dict] = []
-    callers = weakref.ref(model)  # a closure over the model itself would see its stand-in
-    model.end.register_forward_hook(lambda *_: during.append(snapshot(callers(), images)))
+    callers = ContextVar[nn.Module]("callers")  # any reference would lead to the stand-in
+    callers.set(model)
+    model.end.register_forward_hook(lambda *_: during.append(snapshot(callers.get(), images)))
     before = snapshot(model, images)
     with untouched(model, images):
         maps.guided_grad_cam(model, images, "last", 1)
