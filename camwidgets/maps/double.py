@@ -549,8 +549,8 @@ def _methods(kind: Any) -> list[tuple[str, Any, Any, Any]]:
             found.append((name, method, plain, FunctionType))
         if type(plain) is not FunctionType:
             continue
-        names = {**vars(builtins), **plain.__globals__}
-        known = [names.get(used) for used in _used(plain.__code__)]  # None may become a module
+        names, given = plain.__globals__, vars(builtins)
+        known = [names.get(n, given.get(n)) for n in _used(plain.__code__)]  # None: it comes later
         held = [*known, *_contents(plain.__closure__ or ()), *(plain.__defaults__ or ())]
         if plain is not method or any(map(_may_lead, held)):
             found.append((name, method, plain, None if bind is staticmethod else bind))
