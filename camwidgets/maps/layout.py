@@ -211,10 +211,10 @@ def _followed(
     if name == "AsStrided":
         return _restrided(given, node, shape)
     if name == "Slice":
-        ends = min(signed(node._saved_end), node._saved_self_sym_sizes[dims[0]])
-        size = ends - node._saved_start if node._saved_step > 1 else shape[dims[0]]
-        whole = (*shape[: dims[0]], size, *shape[dims[0] + 1 :])
-        sliced = _sliced(given, dims[0], node._saved_start, whole)
+        dim = dims[0] % len(shape)
+        asked = slice(signed(node._saved_start), signed(node._saved_end))
+        start, end, _ = asked.indices(node._saved_self_sym_sizes[dim])
+        sliced = _sliced(given, dim, start, (*shape[:dim], end - start, *shape[dim + 1 :]))
         return sliced and _resized(sliced, shape)
     if name in ("Split", "SplitWithSizes"):
         before = node._saved_split_sizes if name == "SplitWithSizes" else [node._saved_split_size]
@@ -514,9 +514,9 @@ def _sliced(given: Layout, dim: int, start: int, shape: Shape) -> Layout | None:
     (atom, *others) = given[dim] or (Atom("k", 1),)
     if others or atom.label != "t":
         less = _size(given[dim]) - shape[dim]
-        axis = _shifted(given[dim], shape[dim], less / 2 - signed(start))
+        axis = _shifted(given[dim], shape[dim], less / 2 - start)
         return _resized((*given[:dim], axis, *given[dim + 1 :]), shape)
-    before, size = atom.before - signed(start), _size(atom.grid)
+    before, size = atom.before - start, _size(atom.grid)
     if before >= shape[dim] or before + size <= 0:  # class tokens alone
         return (*given[:dim], (Atom("k", shape[dim]),), *given[dim + 1 :])
     if before < 0 or before + size > shape[dim]:

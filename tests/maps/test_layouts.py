@@ -234,6 +234,12 @@ READ: dict[str, tuple[Callable[[Tensor], Tensor], Callable[[Tensor], Tensor]]] =
         lambda y: y,
     ),
     "patches by a view of a mirrored map": (lambda x: patchified(x.flip(3)), lambda y: y.flip(3)),
+    "one column cut off, counted from behind": (lambda x: x[..., -7:], lambda y: y),
+    "one column cut off the last axis": (lambda x: x.narrow(-1, 1, 7), lambda y: y),
+    "a class token, taken off from behind": (
+        lambda x: behind_a_token(tokens(x))[:, -48:].sin(),
+        lambda y: y.mT.reshape(-1, 8, 6, 8),
+    ),
     "every second row": (lambda x: x[:, :, ::2], lambda y: y),
     "channels by einsum": (lambda x: torch.einsum("oc,nchw->nohw", WEIGHTS, x), lambda y: y),
     "rows before columns by einsum": (
@@ -329,7 +335,9 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "means of windows of a half": lambda x: x.unflatten(3, (4, 2)).mean(4).chunk(2, 3)[1],
     "an inner half, enlarged": lambda x: F.interpolate(x.unflatten(2, (2, 3))[:, :, 1], (6, 8)),
     "rows among the channels, pooled": lambda x: F.avg_pool2d(x.reshape(len(x), 16, 3, 8), (1, 2)),
-    "every third row of a half": lambda x: x[:, :, 3::2],
+    "the right half, counted from behind": lambda x: x[..., -4:],
+    "every second row but for the last three": lambda x: x[:, :, :-3:2],
+    "every second row of a half": lambda x: x[:, :, 3::2],
     "repeated at one side": lambda x: F.pad(x, (6, 0, 0, 0), "replicate"),
     "pairs of images": lambda x: x.reshape(len(x) // 2, 16, 6, 8),
     "distances": lambda x: torch.cdist(x.flatten(2).mT, x.flatten(2).mT),
