@@ -137,7 +137,7 @@ def _convolved(given: Layout | None, shape: Shape, count: int) -> Layout | None:
     if given is None or len(given) != len(shape) or not any(map(_is_spatial, given)):
         return _fresh(shape, count)
     positions = _resized(given[2:], shape[2:])
-    if positions is None:
+    if positions is None or _has_images(given[2:]):
         return LOST
     return (given[0], (Atom("k", shape[1]),), *positions)
 

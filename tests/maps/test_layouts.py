@@ -342,6 +342,9 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "pairs of images": lambda x: x.reshape(len(x) // 2, 16, 6, 8),
     "distances": lambda x: torch.cdist(x.flatten(2).mT, x.flatten(2).mT),
     "a convolution of a rolled map": lambda x: F.conv2d(x.roll(3, 3), KERNEL),
+    "a convolution of images as columns": lambda x: F.conv2d(
+        F.adaptive_avg_pool2d(x, (6, 2)).permute(3, 1, 2, 0), KERNEL, padding=1
+    ).permute(3, 1, 2, 0),
     "a convolution of attention": lambda x: F.conv2d(heads(x), KERNEL[:, :2]),
     "a convolution of a cut map": lambda x: F.conv2d(x.flatten(2).view(-1, 8, 8, 6), KERNEL),
     "a convolution of channels as rows": lambda x: F.conv2d(x.transpose(1, 2), KERNEL[:, :6]),
