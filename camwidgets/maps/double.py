@@ -209,11 +209,11 @@ class _Double:
             constant = constant.clone()
         if issubclass(kind, nn.Parameter):
             constant = Tensor._make_subclass(kind, constant, False)
-        if copied and is_parameter:  # so that it is known from those that are shared
-            vars(constant)["is_copy"] = True
         self.made[id(tensor)] = constant
         for name, part in vars(tensor).items():
-            constant.__dict__[name] = self.thing(part)
+            vars(constant)[name] = self.thing(part)
+        if is_parameter:
+            vars(constant)["is_copy"] = copied
         return constant
 
     def plain_dict(self, value: dict) -> dict:

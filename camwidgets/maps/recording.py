@@ -532,7 +532,7 @@ class _Pass(ABC):
                 hooks.append(layer.register_forward_hook(self._keep_head))
         modules = (self.model, *self.layers.values())
         held = [w for m in modules for w in m._parameters.values() if w is not None]
-        weights = [w for w in held if not hasattr(w, "is_copy")]  # those of the model's
+        weights = [w for w in held if not getattr(w, "is_copy", True)]  # those of the model's
         versions = [weight._version for weight in weights]
         try:
             with (

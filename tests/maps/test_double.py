@@ -1087,3 +1087,11 @@ def test_a_stand_in_of_an_own_copy_shares_its_parameters() -> None:
     for parameter, shared in zip(own.parameters(), stand_in(own).parameters(), strict=True):
         assert not parameter.requires_grad
         assert shared.data_ptr() == parameter.data_ptr()
+
+
+def test_the_stand_in_of_a_copy_knows_which_weights_are_shared() -> None:
+    copy = stand_in(gap_net(), own=True)
+    double = stand_in(copy)
+    assert all(weight.is_copy for weight in copy.parameters())
+    assert not any(weight.is_copy for weight in double.parameters())
+    assert double[0].weight.data_ptr() == copy[0].weight.data_ptr()
