@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import re
+import subprocess
 import sys
 import threading
 import warnings
@@ -869,3 +870,24 @@ def test_warnings_of_the_catalogue_stay_inside() -> None:
         mistakes=(Mistake(lambda values, weights: np.ones(1) / np.zeros(1), "By zero."),)
     )
     verdict_on(lambda values, weights: values, exercise)
+
+
+def test_a_debugger_works_after_a_check_in_another_thread():
+    """A request to stop a thread that nobody meets has Python 3.11 hang as soon as it traces."""
+    program = """
+import sys, threading
+from camwidgets.course.exercises._running import _limited
+def work():
+    with _limited(60):
+        pass
+thread = threading.Thread(target=work)
+thread.start()
+thread.join()
+sys.settrace(lambda *_: None)
+(lambda: None)()
+sys.settrace(None)
+print("fine")
+"""
+    command = [sys.executable, "-c", program]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert run.stdout == "fine\n", run.stderr

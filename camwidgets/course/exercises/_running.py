@@ -12,7 +12,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, KeysView, Mapping, ValuesView
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import cycle, islice
 from types import FrameType, GeneratorType
@@ -160,9 +160,14 @@ def _watched(seconds: float) -> Iterator[None]:
     try:
         yield
     finally:
-        done.set()
-        watcher.join()
-        throw(thread, None)
+        while watcher.is_alive():
+            with suppress(TooLong):
+                done.set()
+                watcher.join()
+        with suppress(TooLong):  # asked once more and met: else Python looks out for it for ever,
+            throw(thread, ctypes.py_object(TooLong))  # and 3.11 hangs in a debugger
+            while True:
+                pass
 
 
 # Global state
