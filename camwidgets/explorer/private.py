@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..maps.double import EMPTY, PLAIN, doubles
+from ..maps.double import BASES, PLAIN, doubles
 from .guard import Guard
 
 
@@ -99,7 +99,7 @@ class _Comparison:
             return one == other
         if kind is MethodType:
             return self.same(one.__func__, other.__func__)
-        return (isinstance(one, tuple) or kind in EMPTY) and self.hold_the_same(one, other)
+        return isinstance(one, (tuple, *BASES)) and self.hold_the_same(one, other)
 
 
 def _inside(thing: Any) -> Iterable[Any]:

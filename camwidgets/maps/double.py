@@ -39,13 +39,13 @@ from torch.utils.data import DataLoader, Dataset
 from .writes import constants, writes
 
 WRAPPERS = (nn.DataParallel, nn.parallel.DistributedDataParallel)
-EMPTY = {dict, OrderedDict, list, tuple, set, deque}
 CONTAINERS = (dict, list, tuple, set, frozenset, deque, MappingProxyType)
 BASES = (OrderedDict, dict, list, set, deque)
 PLAIN = {str, int, float, bool, type(None), type}
 LOOKUPS = (weakref.WeakSet, weakref.WeakKeyDictionary, weakref.WeakValueDictionary)
 PROXIES = (weakref.ProxyType, weakref.CallableProxyType)
 WEAK = (*LOOKUPS, *PROXIES, weakref.ref)
+MODES = {"train": ("self", "mode"), "eval": ("self",)}
 TABLES = frozenset(vars(nn.Module()))
 """what PyTorch gives each module for itself: its tables of parameters, hooks, ..."""
 CACHED = type(functools.cache(len))
@@ -102,8 +102,8 @@ def doubles(model: nn.Module, *, own: bool = False) -> list[Any]:
         while double.learnt_late():
             double = _Double(model, own, double)
             double.module(model)
-        if double.sets_modes:
-            double.made[id(unwrapped(model))].eval()
+        for module in double.with_modes:
+            module.eval()
     return list(double.made.values())
 
 
@@ -136,8 +136,8 @@ class _Double:
         """the constants that the model may change when it runs"""
         self.writes: bool = False
         """whether it may change its weights when it runs"""
-        self.sets_modes = False
-        """whether a class of its modules has its own train() or eval()"""
+        self.with_modes: list[nn.Module] = []
+        """the doubles whose classes do more than usual where the mode is set"""
         self.packages: set[str] = before.packages if before else {"collections", "types"}
         """where the model's classes come from: other objects of theirs belong to it"""
 
@@ -172,7 +172,7 @@ class _Double:
                     attributes[key] = self.table(key, value) if value else type(value)()
         if known.is_torch_s:
             return new
-        self.sets_modes = self.sets_modes or known.sets_modes
+        self.with_modes += [new] if known.sets_modes else []
         self.fill_slots(inner, new)
         for name in known.shared:
             attributes.setdefault(name, self.thing(getattr(of, name)))
@@ -224,10 +224,10 @@ class _Double:
 
     def fixed(self, value: Any) -> Any:
         """The double of a tuple or a frozen set: itself if nothing in it has one."""
+        kind: Any = type(value)
         if PLAIN.issuperset(map(type, value)):
             return value
         parts = list(map(self.thing, value))
-        kind: Any = type(value)
         if all(map(operator.is_, parts, value)):
             return value
         if hasattr(kind, "n_fields"):  # what PyTorch's functions of several results give
@@ -261,8 +261,8 @@ class _Double:
             return value if held is None else weakref.proxy(self.thing(held))
         if issubclass(kind, weakref.ref):
             held = value()
-            known = held is None or kind not in (weakref.ref, weakref.WeakMethod)
-            return value if known else kind(self.thing(held))
+            simple = kind in (weakref.ref, weakref.WeakMethod)
+            return kind(self.thing(held)) if simple and held is not None else value
         new = self.made[id(value)] = kind()
         if isinstance(value, weakref.WeakSet):
             new.update(map(self.thing, list(value)))
@@ -491,7 +491,6 @@ class _Kind(NamedTuple):
     package: str
     is_torch_s: bool
     sets_modes: bool
-    """whether it has its own train() or eval()"""
     methods: list[tuple[str, Any, Any, Any]]
     shared: list[str]
     """the modules that all of its objects share"""
@@ -504,8 +503,17 @@ def _known(kind: Any, forward: Any) -> _Kind:
     own = _own(kind)
     shared = [name for base in own for name, part in vars(base).items() if _refers(part)]
     package = kind.__module__.partition(".")[0]
-    sets_modes = any({"train", "eval"} & vars(base).keys() for base in own)
+    sets_modes = any(map(_sets_modes, own))
     return _Kind(_endless(kind), package, not own, sets_modes, _methods(kind), shared)
+
+
+def _sets_modes(kind: type) -> bool:
+    """Whether a class has a train() or eval() that sets the mode, and not one that trains."""
+    for name, given in MODES.items():
+        code = getattr(vars(kind).get(name), "__code__", None)
+        if code and code.co_varnames[: code.co_argcount] == given and MODES.keys() & code.co_names:
+            return True
+    return False
 
 
 def _own(kind: Any) -> list[type]:

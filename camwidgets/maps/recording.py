@@ -577,7 +577,10 @@ class _Pass(ABC):
     def recording(self, calls: list[Call]) -> Recording:
         """What was kept of these calls."""
         if changed := [c.name for c in calls if c.tensor._version != c.version]:
-            raise ValueError(f"The model changes what a hook keeps of {changed[0]!r} in place.")
+            raise ValueError(
+                f"The model changes the output of {changed[0]!r}, which one of its hooks keeps, in "
+                "place: have the hook keep output.clone()."
+            )
         features = {c.name: full(c.reading(c.tensor.detach())) for c in calls if c.reading}
         return Recording(self.output, self.images, features, self.head, calls, self.scores)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import collections
 import dataclasses
 import functools
@@ -204,6 +205,10 @@ WAYS = {
     ),
     "a dict of weak keys": lookup(
         lambda m: weakref.WeakKeyDictionary({m.norm: 1, m.conv: 2}), found_in
+    ),
+    "an object of another package": lookup(
+        lambda m: argparse.Namespace(steps=[("conv", [m.conv]), ("norm", [m.norm])]),
+        lambda k, n: dict(k.steps)[n][0],
     ),
     "a list within itself": lookup(
         lambda m: (k := [m.conv, m.norm]).append(k) or k, lambda k, n: found_in(k[2][2][:2], n)
@@ -728,20 +733,30 @@ def test_what_hooks_and_the_model_share(keeper: str) -> None:
     model = seeded(lambda: Keeps(KEEPERS[keeper]))
     model(9 * IMAGES)  # what is kept of other images counts for nothing
     kept = model.kept.get("last"), model.store.last
-    double, images = stand_in(model), IMAGES.clone()
-    output = double(images)
+    double = stand_in(model)
+    output = double(IMAGES)
     assert (model.kept.get("last"), model.store.last) == kept
     with untouched(model, IMAGES):
         heat = grad_cam(model, IMAGES, "conv", 1, relu=False)
         assert_close(grad_cam(model, IMAGES, "norm", 1), grad_cam(double, IMAGES, "norm", 1))
     assert_close(model.eval()(IMAGES), output)
     A = model.kept.get("last", model.store.last)
-    (gradient,) = torch.autograd.grad(model(IMAGES)[:, 1].sum(), [A], allow_unused=True)
-    assert gradient is None, "a new call keeps something new"
-    A = model.kept.get("last", model.store.last)
     y = model.linear((model.norm(A).relu() + A.sin()).mean((2, 3)))
     (gradient,) = torch.autograd.grad(y[:, 1].sum(), [A])
     assert_close(heat, (gradient.mean((2, 3), keepdim=True) * A).sum(1).detach())
+
+
+def test_what_a_hook_keeps_and_the_model_changes_is_told() -> None:
+    model = gap_net()
+    kept: list[Tensor] = []
+    model[4].register_forward_hook(lambda m, i, o: kept.append(o))
+
+    def clear(module: nn.Module, inputs: tuple, output: Tensor) -> None:
+        kept.pop().zero_()
+
+    model[6].register_forward_hook(clear)
+    with pytest.raises(ValueError, match=r"output of '4'.*in place.*output\.clone\(\)"):
+        grad_cam(model, IMAGES, "4", 1)
 
 
 def test_a_hook_that_removes_itself_is_still_there() -> None:
@@ -759,7 +774,7 @@ def test_a_hook_that_removes_itself_is_still_there() -> None:
 
 
 class OwnModes(nn.Module):
-    """Draws in eval mode too, as Monte Carlo dropout does."""
+    """Keeps a mode of its own."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -778,6 +793,27 @@ def test_a_train_of_its_own_is_called() -> None:
     with untouched(model, IMAGES):
         assert_close(stand_in(model)(IMAGES), 2 * gap_net()(IMAGES))
     assert model.mode == "train"
+
+
+class Trains(nn.Module):
+    """Its train() trains and its eval() evaluates, as in a beginner's notebook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = OwnModes()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.inner(x)
+
+    def train(self, epochs: int = 3) -> None:
+        raise AssertionError("nobody asked for a training")
+
+    def eval(self) -> None:
+        raise AssertionError("nobody asked for a test")
+
+
+def test_a_train_that_trains_is_not_called() -> None:
+    assert_close(stand_in(Trains())(IMAGES), 2 * gap_net()(IMAGES))
 
 
 class Cached(nn.Module):
@@ -826,7 +862,7 @@ def test_parameters_are_parameters() -> None:
 
 
 class Adapts(nn.Module):
-    """Holds its optimizer and clears gradients when it runs."""
+    """Holds its optimizer and makes a step when it runs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -834,6 +870,8 @@ class Adapts(nn.Module):
         self.optimizer = torch.optim.SGD(self.inner.parameters(), 0.1, momentum=0.9)
 
     def forward(self, x: Tensor) -> Tensor:
+        for weight in self.inner.parameters():
+            weight.grad = torch.ones_like(weight)
         self.optimizer.step()
         self.optimizer.zero_grad()
         return self.inner(x)
