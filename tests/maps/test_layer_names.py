@@ -268,10 +268,13 @@ class EmptyShortcut(nn.Module):
         return self.linear((y + past).mean((2, 3)))
 
 
+@pytest.mark.parametrize("hooked", [False, True])
 @pytest.mark.parametrize("shortcut", [nn.Sequential, nn.Identity, nn.Dropout])
-def test_a_layer_that_hands_on_its_input(shortcut: type[nn.Module]) -> None:
+def test_a_layer_that_hands_on_its_input(shortcut: type[nn.Module], hooked: bool) -> None:
     """Its gradient is that of the way through it, alone or among other layers."""
     model, images = seeded(lambda: EmptyShortcut(shortcut())), pictures(2, 3, 8, 8)
+    if hooked:
+        model.shortcut.register_forward_hook(lambda *_: None)
     A = model.first(images).detach()
     g = (model.linear.weight[1] / 36).view(1, 4, 1, 1) * A.exp()
     for layers in (["shortcut"], ["first", "shortcut"]):
