@@ -512,6 +512,11 @@ def by_hook(self: Masked, x: Tensor) -> Tensor:
     return self.inner(x)
 
 
+def by_call(self: Masked, x: Tensor) -> Tensor:
+    self.inner[0].weight.data.clamp_(min=0)
+    return nn.Module.__call__(self, x)
+
+
 class Clip:
     def limit(self, module: nn.Module, inputs: tuple = ()) -> None:
         module.weight.data.clamp_(min=0)
@@ -527,6 +532,7 @@ def clamp(module: nn.Module, inputs: tuple) -> None:
 BY_CODE = [
     *(by_data, by_method, by_function, by_property, by_no_name, by_the_class_above),
     *(by_a_function_inside, by_a_helper, by_text, by_state_dict, by_loading, by_output),
+    by_call,
 ]
 
 
@@ -539,6 +545,8 @@ BY_CODE = [
 )
 def test_weights_that_a_model_changes_itself(forward: Callable, hook: Callable | None) -> None:
     kind = type("Masked", (Masked,), {"forward": forward})
+    if forward is by_call:
+        kind = type("Masked", (Masked,), {"forward": by_hook, "__call__": by_call})
     if forward is by_the_class_above:
         kind = type(
             "Masked", (type("Above", (Masked,), {"forward": by_data}),), {"forward": forward}

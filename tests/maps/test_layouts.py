@@ -339,7 +339,8 @@ NOT_READ: dict[str, Callable[[Tensor], Tensor]] = {
     "every second row but for the last three": lambda x: x[:, :, :-3:2],
     "every second row of a half": lambda x: x[:, :, 3::2],
     "repeated at one side": lambda x: F.pad(x, (6, 0, 0, 0), "replicate"),
-    "pairs of images": lambda x: x.reshape(len(x) // 2, 16, 6, 8),
+    "one image in as many forms as there are images": lambda x: torch.stack([x, x.sin()])[:, 0],
+    "pushed over one side at once": lambda x: F.pad(x, (4, -4)),
     "distances": lambda x: torch.cdist(x.flatten(2).mT, x.flatten(2).mT),
     "a convolution of a rolled map": lambda x: F.conv2d(x.roll(3, 3), KERNEL),
     "a convolution of images as columns": lambda x: F.conv2d(
@@ -391,6 +392,36 @@ def test_images_cut_where_autograd_does_not_look(moved: Callable[[Tensor], Tenso
 
     with pytest.raises(ValueError, match="positions are moved, mixed up or cut off"):
         grad_cam(seeded(Cut), pictures(2, 3, 16, 16), "conv", 1)
+
+
+@pytest.mark.parametrize(
+    "middle",
+    [
+        lambda x: F.avg_pool2d(x.transpose(0, 1).reshape(1, 8, 6, 8), 2),
+        lambda x: F.avg_pool2d(torch.cat([x[0, i : i + 1] for i in range(8)])[None], 2),
+    ],
+)
+def test_one_image_whose_axis_was_away(middle: Callable[[Tensor], Tensor]) -> None:
+    model, images = net(middle, n=1)
+    assert layer_names(model, images) == ["conv", "middle"]
+    assert_close(
+        record(model, images, "middle").features["middle"],
+        F.avg_pool2d(model.conv(images), 2).detach(),
+    )
+
+
+def test_pairs_of_images_are_no_images() -> None:
+    class Pairs(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.linear = nn.Conv2d(6, 4, 3, 2, 1), nn.Linear(4, 3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            y = self.conv(x.view(len(x) // 2, 6, *x.shape[2:]))
+            return self.linear(y.mean((2, 3))).repeat_interleave(2, 0)
+
+    model, images = seeded(Pairs), pictures(4, 3, 16, 16)  # as many as the maps have channels
+    assert layer_names(model, images) == []
 
 
 class SequenceFirst(nn.Module):
